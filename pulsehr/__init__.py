@@ -1,0 +1,17 @@
+"""Heart rate from wrist PPG and motion with scikit-learn estimators, exported to C."""
+
+from pulsehr.recordings import Reading, Recording
+from pulsehr.student import DistilledStudentRegressor
+from pulsehr.teacher import PulseTeacherRegressor
+from pulsehr.windows import PPGWindower
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DistilledStudentRegressor",
+    "PPGWindower",
+    "PulseTeacherRegressor",
+    "Reading",
+    "Recording",
+    "__version__",
+]

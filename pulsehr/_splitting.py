@@ -1,0 +1,68 @@
+"""Which training rows are held out for early stopping: whole subjects, or stretches of time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupShuffleSplit
+
+#: Rows dropped on both sides of a held-out stretch: windows of 8 s every 2 s share samples with
+#: three neighbours.
+GAP = 3
+
+#: A held-out stretch has at least this many rows (if the fraction allows), and there are at
+#: most so many of them.
+STRETCH = 20
+MAX_STRETCHES = 8
+
+
+def hold_out(
+    n_rows: int, groups: Any, fraction: float, rng: np.random.RandomState
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Divide rows into those that train and those that validate.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    groups : array-like of shape (n_rows,) or None
+        Subject of each row. With two or more of them, whole subjects validate; otherwise
+        stretches of consecutive rows do, at a distance from the training rows.
+    fraction : float
+        Share of the subjects, or of the rows, that validates; 0 for none.
+    rng : RandomState
+        Draws subjects or stretches.
+
+    Returns
+    -------
+    train, valid : ndarray of int
+        Rows; `valid` is empty with a fraction of 0 or too few rows to divide.
+    """
+    everything = np.arange(n_rows)
+    if fraction == 0:
+        return everything, everything[:0]
+    if groups is not None and len(np.unique(groups)) > 1:
+        splitter = GroupShuffleSplit(n_splits=1, test_size=fraction, random_state=rng)
+        train, valid = next(splitter.split(everything, groups=groups))
+        return train, valid
+    return _hold_out_stretches(n_rows, fraction, rng)
+
+
+def _hold_out_stretches(
+    n_rows: int, fraction: float, rng: np.random.RandomState
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    everything = np.arange(n_rows)
+    wanted = int(n_rows * fraction)
+    if wanted == 0:
+        return everything, everything[:0]
+    n_stretches = int(np.clip(wanted // STRETCH, 1, MAX_STRETCHES))
+    length = wanted // n_stretches
+    starts = length * rng.choice(n_rows // length, size=n_stretches, replace=False)
+    distance = np.min(
+        [np.maximum(start - everything, everything - (start + length - 1)) for start in starts],
+        axis=0,
+    )
+    train, valid = everything[distance > GAP], everything[distance <= 0]
+    return (train, valid) if len(train) else (everything, everything[:0])

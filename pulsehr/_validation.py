@@ -1,0 +1,174 @@
+"""Check what users pass as X, once, at the border."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import (
+    check_array,
+    check_consistent_length,
+    column_or_1d,
+    validate_data,
+)
+
+from pulsehr.recordings import Reading, are_readings
+
+
+def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> NDArray[np.float32]:
+    """Validate windows cut elsewhere, 3-D or as 2-D rows.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Who asks; its ``n_features_in_`` is set or compared.
+    X : array-like of shape (n_windows, n_channels, n_times) or (n_windows, n_channels * n_times)
+        The windows.
+    n_channels : int
+        Channels of 2-D rows, which hold one channel after the other.
+    reset : bool
+        True in `fit`.
+
+    Returns
+    -------
+    ndarray of shape (n_windows, n_channels, n_times), float32
+        The windows.
+
+    Raises
+    ------
+    ValueError
+        If X is empty, not finite, or of the wrong shape.
+    TypeError
+        If X holds readings.
+    """
+    name = type(estimator).__name__
+    if are_readings(X) or (isinstance(X, (list, tuple)) and any(isinstance(x, Reading) for x in X)):
+        raise TypeError(
+            f"{name}: X must hold windows, got readings: put a PPGWindower before it, as in "
+            f"make_pipeline(PPGWindower(), ...)"
+        )
+    if isinstance(X, (list, tuple)) and len(X) == 0:
+        raise ValueError(f"{name}: X must hold at least one row, got an empty {type(X).__name__}")
+    if np.ndim(X) == 3:
+        windows = check_array(
+            X, dtype=np.float32, allow_nd=True, estimator=estimator, input_name="X"
+        )
+        if reset:
+            estimator.n_features_in_ = windows.shape[1] * windows.shape[2]
+        elif hasattr(estimator, "n_features_in_"):
+            _check_shape(name, windows.shape[1:], estimator.n_channels_, estimator.n_features_in_)
+        return windows
+    rows = validate_data(estimator, X, dtype=np.float32, reset=reset)
+    n_channels = n_channels if reset else getattr(estimator, "n_channels_", n_channels)
+    if not isinstance(n_channels, (int, np.integer)) or n_channels < 1:
+        raise ValueError(f"{name}: n_channels must be an integer >= 1, got {n_channels!r}")
+    if rows.shape[1] % n_channels:
+        raise ValueError(
+            f"{name}: rows of X must hold a multiple of n_channels={n_channels} values, "
+            f"got {rows.shape[1]}"
+        )
+    return rows.reshape(len(rows), n_channels, -1)
+
+
+def _check_shape(name: str, shape: tuple[int, ...], n_channels: int, n_features: int) -> None:
+    if shape != (n_channels, n_features // n_channels):
+        raise ValueError(
+            f"{name}: windows must have {n_channels} channels of {n_features // n_channels} "
+            f"times as in fit, got {shape[0]} channels of {shape[1]} times"
+        )
+
+
+@contextmanager
+def restored_on_error(estimator: Any) -> Iterator[None]:
+    """Leave an estimator as it was if its `fit` fails or is interrupted."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and value >= 1
+
+
+def _is_within(low: float, high: float, closed: bool = True) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        return number and low <= value < high + (closed and value == high)
+
+    return check
+
+
+def _is_filters(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 3 and all(map(_is_count, value))
+
+
+#: What the hyper-parameters of both regressors may be.
+HYPERPARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_epochs": (_is_count, "an integer >= 1"),
+    "batch_size": (_is_count, "an integer >= 1"),
+    "patience": (_is_count, "an integer >= 1"),
+    "n_channels": (_is_count, "an integer >= 1"),
+    "lr": (lambda value: _is_within(0, np.inf, False)(value) and value > 0, "a number > 0"),
+    "weight_decay": (_is_within(0, np.inf, False), "a number >= 0"),
+    "validation_fraction": (_is_within(0, 1, False), "a number from 0 to below 1"),
+    "dropout": (_is_within(0, 1, False), "a number from 0 to below 1"),
+    "filters": (_is_filters, "three integers >= 1"),
+    "label_weight": (_is_within(0, 1), "a number from 0 to 1"),
+    "prediction_weight": (_is_within(0, 1), "a number from 0 to 1"),
+    "temperature": (lambda value: _is_within(0, np.inf, False)(value) and value > 0, "a number > 0"),
+}
+
+
+def check_hyperparameters(estimator: Any) -> None:
+    """Raise ValueError for the first hyper-parameter of an estimator out of its range."""
+    for name, (is_valid, expected) in HYPERPARAMETERS.items():
+        value = getattr(estimator, name, None)
+        if hasattr(estimator, name) and not is_valid(value):
+            raise ValueError(
+                f"{type(estimator).__name__}: {name} must be {expected}, got {value!r}"
+            )
+
+
+def check_training_rows(
+    estimator: Any, X: Any, y: Any, groups: Any
+) -> tuple[NDArray[np.float32], NDArray[np.float64], Any]:
+    """Validate the rows of a `fit`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Who asks.
+    X : array-like
+        Windows, see `check_windows`.
+    y : array-like of shape (n_windows,)
+        Heart rates in bpm.
+    groups : array-like of shape (n_windows,) or None
+        Subjects.
+
+    Returns
+    -------
+    windows, y, groups
+        Of equal length.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, or a value is not finite.
+    """
+    name = type(estimator).__name__
+    if y is None:
+        raise ValueError(f"{name}: requires y to be passed, but the target y is None")
+    windows = check_windows(estimator, X, n_channels=estimator.n_channels, reset=True)
+    y = column_or_1d(y, warn=True)
+    y = check_array(
+        y, dtype=np.float64, ensure_2d=False, estimator=estimator, input_name="y"
+    )
+    check_consistent_length(windows, y, groups)
+    return windows, y, None if groups is None else column_or_1d(groups)

@@ -1,0 +1,16 @@
+"""Public data sets and a synthetic one, as rows for scikit-learn."""
+
+from pulsehr.datasets._dataset import HeartRateDataset, dataset_from_recordings
+from pulsehr.datasets._folder import load_folder
+from pulsehr.datasets.bami import load_bami
+from pulsehr.datasets.ieee_spc import load_ieee_spc
+from pulsehr.datasets.synthetic import make_recordings
+
+__all__ = [
+    "HeartRateDataset",
+    "dataset_from_recordings",
+    "load_bami",
+    "load_folder",
+    "load_ieee_spc",
+    "make_recordings",
+]

@@ -1,0 +1,83 @@
+"""What every loader returns: rows ready for scikit-learn, and the recordings behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsehr.recordings import Reading, Recording
+
+
+@dataclass(frozen=True, eq=False)
+class HeartRateDataset:
+    """Hold labelled readings as scikit-learn wants them.
+
+    Parameters
+    ----------
+    X : list of Reading, length n_readings
+        Where a heart rate is wanted.
+    y : ndarray of shape (n_readings,)
+        The heart rate in bpm.
+    groups : ndarray of str, shape (n_readings,)
+        The subject of each reading, for `GroupKFold`.
+    activity : ndarray of str, shape (n_readings,)
+        What the subject was doing; empty where unknown.
+    recordings : list of Recording
+        The recordings that the readings point into.
+    """
+
+    X: list[Reading]
+    y: NDArray[np.float64]
+    groups: NDArray[np.str_]
+    activity: NDArray[np.str_]
+    recordings: list[Recording]
+
+    def __repr__(self) -> str:
+        """Count readings, recordings and subjects."""
+        return (
+            f"HeartRateDataset({len(self.X)} readings, {len(self.recordings)} recordings, "
+            f"{len(set(self.groups.tolist()))} subjects)"
+        )
+
+    def __add__(self, other: HeartRateDataset) -> HeartRateDataset:
+        """Pool two data sets; their subjects must have different names."""
+        shared = {r.subject for r in self.recordings} & {r.subject for r in other.recordings}
+        if shared:
+            raise ValueError(
+                f"HeartRateDataset: pooled data sets must not share subjects, got {sorted(shared)}"
+            )
+        return dataset_from_recordings([*self.recordings, *other.recordings])
+
+
+def dataset_from_recordings(recordings: Sequence[Recording]) -> HeartRateDataset:
+    """Collect the labelled readings of recordings.
+
+    Parameters
+    ----------
+    recordings : sequence of Recording
+        Recordings with labels.
+
+    Returns
+    -------
+    HeartRateDataset
+        One row per label that has eight seconds of past.
+
+    Raises
+    ------
+    ValueError
+        If there are no recordings or one has no labels.
+    """
+    if len(recordings) == 0:
+        raise ValueError("dataset_from_recordings: expected at least one recording, got none")
+    X = [reading for recording in recordings for reading in recording.labelled_readings()]
+    activity = [reading.recording.activity_at(reading.instant) for reading in X]
+    return HeartRateDataset(
+        X=X,
+        y=np.array([reading.heart_rate for reading in X], dtype=np.float64),
+        groups=np.array([reading.subject for reading in X], dtype=np.str_),
+        activity=np.array(activity, dtype=np.str_),
+        recordings=list(recordings),
+    )

@@ -1,0 +1,391 @@
+"""What was measured (`Recording`), and where in it a heart rate is wanted (`Reading`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+
+#: Heart rates outside this range (bpm) are refused as labels.
+HEART_RATE_RANGE = (20.0, 250.0)
+
+#: PPG and acceleration may end this far apart (s) and still belong together.
+MAX_END_DIFFERENCE = 1.0
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Recording:
+    """Hold one wrist recording: PPG and acceleration, each at its own rate.
+
+    Sample ``k`` of a signal was taken ``k / rate`` seconds after the start. The arrays are
+    validated once, copied only if they have to be converted, and read-only afterwards. Two
+    recordings are equal only if they are the same object.
+
+    Parameters
+    ----------
+    ppg : array-like of shape (n_ppg_samples,)
+        The PPG, in any unit and polarity; kept as float32.
+    ppg_rate : float
+        Sampling rate of the PPG in Hz.
+    acc : array-like of shape (n_acc_samples, 3) or (3, n_acc_samples), default=None
+        Acceleration in g, kept as ``(n_acc_samples, 3)``; None for a device without.
+    acc_rate : float, default=None
+        Sampling rate of the acceleration in Hz; wanted exactly if `acc` is given.
+    heart_rate : array-like of shape (n_labels,), default=None
+        Labels in bpm, 20 to 250: the mean heart rate of the seconds that end at
+        `heart_rate_times` (eight seconds in all public data sets).
+    heart_rate_times : array-like of shape (n_labels,), default=None
+        Instant of each label, in seconds after the start, increasing.
+    activity : array-like of shape (n_activities,), default=None
+        Name of each activity in its order in time.
+    activity_times : array-like of shape (n_activities,), default=None
+        Second at which each activity starts, increasing; it lasts until the next.
+    subject : str, default=""
+        Who was measured: rows of one subject never cross a split.
+    name : str, default=""
+        How errors and tables call the recording; empty takes `subject`.
+
+    Raises
+    ------
+    ValueError
+        If a signal is empty, constant, of the wrong shape or not finite, a rate is not
+        positive, a label lies outside 20 to 250 bpm, or lengths do not fit together.
+    TypeError
+        If a signal is not numeric.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pulsehr import Recording
+    >>> ppg = np.sin(2 * np.pi * 1.2 * np.arange(0, 60, 1 / 64))
+    >>> recording = Recording(ppg=ppg, ppg_rate=64, subject="S1")
+    >>> recording
+    Recording('S1': 60.0 s, PPG 64 Hz, no acceleration, no labels)
+    >>> len(recording.readings(stride=2.0))
+    27
+    """
+
+    ppg: FloatArray
+    ppg_rate: float
+    acc: FloatArray | None = None
+    acc_rate: float | None = None
+    heart_rate: FloatArray | None = None
+    heart_rate_times: FloatArray | None = None
+    activity: NDArray[np.str_] | None = None
+    activity_times: FloatArray | None = None
+    subject: str = ""
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Validate every field once and make the arrays read-only."""
+        self._set("subject", str(self.subject))
+        self._set("name", str(self.name) or self.subject or "unnamed")
+        self._set("ppg", self._signal("ppg", self.ppg, ndim=1))
+        self._set("ppg_rate", self._rate("ppg_rate", self.ppg_rate))
+        if (self.acc is None) != (self.acc_rate is None):
+            raise self._error("acc and acc_rate go together, got one without the other")
+        if self.acc is not None:
+            self._set("acc", self._signal("acc", self.acc, ndim=2))
+            self._set("acc_rate", self._rate("acc_rate", self.acc_rate))
+            self._check_ends()
+        self._set_series("heart_rate", "heart_rate_times")
+        self._check_heart_rate()
+        self._set_series("activity", "activity_times")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore from a pickle with the arrays read-only again."""
+        for value in state.values():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+        self.__dict__.update(state)
+
+    def __repr__(self) -> str:
+        """Say name, duration, rates and how many labels there are."""
+        acc = "no acceleration" if self.acc is None else f"ACC {self.acc_rate:g} Hz"
+        labels = "no labels" if self.heart_rate is None else f"{len(self.heart_rate)} labels"
+        return (
+            f"Recording({self.name!r}: {self.duration:.1f} s, PPG {self.ppg_rate:g} Hz, "
+            f"{acc}, {labels})"
+        )
+
+    @property
+    def duration(self) -> float:
+        """Seconds that all signals cover."""
+        ppg_end = len(self.ppg) / self.ppg_rate
+        if self.acc is None or self.acc_rate is None:
+            return ppg_end
+        return min(ppg_end, len(self.acc) / self.acc_rate)
+
+    @property
+    def n_channels(self) -> int:
+        """1 (PPG alone) or 4 (PPG and acceleration)."""
+        return 1 if self.acc is None else 4
+
+    def readings(self, stride: float = 2.0, *, window: float = 8.0) -> list[Reading]:
+        """List a reading every `stride` seconds.
+
+        Parameters
+        ----------
+        stride : float, default=2.0
+            Seconds between readings.
+        window : float, default=8.0
+            Instant of the first reading in seconds: the past that a reading needs.
+
+        Returns
+        -------
+        list of Reading
+            At ``window``, ``window + stride``, ... up to the end of the recording.
+
+        Raises
+        ------
+        ValueError
+            If the recording is shorter than `window`.
+        """
+        stride = self._positive("stride", stride)
+        window = self._positive("window", window)
+        if self.duration < window:
+            raise self._error(f"lasts {self.duration:.2f} s, shorter than a window of {window:g} s")
+        # half a microsecond forgives the rounding of duration = n_samples / rate
+        n_readings = int(np.floor((self.duration - window) / stride + 5e-7)) + 1
+        return [Reading(self, float(window + stride * k)) for k in range(n_readings)]
+
+    def labelled_readings(self, *, window: float = 8.0) -> list[Reading]:
+        """List a reading at the instant of every label with a `window` of past.
+
+        Parameters
+        ----------
+        window : float, default=8.0
+            Labels earlier than this (s) are left out.
+
+        Returns
+        -------
+        list of Reading
+            Each has its label in `Reading.heart_rate`.
+
+        Raises
+        ------
+        ValueError
+            If the recording has no labels.
+        """
+        if self.heart_rate_times is None:
+            raise self._error("has no heart_rate labels")
+        times = self.heart_rate_times
+        usable = (times >= window - 1e-6) & (times <= self.duration + 1e-6)
+        return [Reading(self, float(t)) for t in times[usable]]
+
+    def activity_at(self, instants: ArrayLike) -> NDArray[np.str_]:
+        """Name the activity at each instant.
+
+        Parameters
+        ----------
+        instants : array-like of shape (n_instants,)
+            Seconds after the start.
+
+        Returns
+        -------
+        ndarray of str, shape (n_instants,)
+            Empty strings where no activity is known.
+        """
+        instants = np.asarray(instants, dtype=float)
+        if self.activity is None or self.activity_times is None:
+            return np.full(instants.shape, "", dtype=np.str_)
+        index = np.searchsorted(self.activity_times, instants, side="right") - 1
+        return np.where(index >= 0, self.activity[np.maximum(index, 0)], "")
+
+    def _set(self, field: str, value: object) -> None:
+        object.__setattr__(self, field, value)
+
+    def _error(self, message: str) -> ValueError:
+        return ValueError(f"Recording {self.name!r}: {message}")
+
+    def _positive(self, field: str, value: float | None) -> float:
+        try:
+            number = float(value)  # type: ignore[arg-type]  # None raises TypeError
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"Recording {self.name!r}: {field} must be a number, got {value!r}"
+            ) from None
+        if not (np.isfinite(number) and number > 0):
+            raise self._error(f"{field} must be > 0, got {value}")
+        return number
+
+    def _rate(self, field: str, value: float | None) -> float:
+        return self._positive(f"{field} (Hz)", value)
+
+    def _array(self, field: str, value: ArrayLike) -> FloatArray:
+        try:
+            array = np.asarray(value)
+            array = array if array.dtype.kind == "f" else array.astype(np.float64)
+            if array.dtype not in (np.float32, np.float64):
+                array = array.astype(np.float32)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"Recording {self.name!r}: {field} must be numeric, got {type(value).__name__}"
+            ) from None
+        if not np.isfinite(array).all():
+            first = np.argwhere(~np.isfinite(array))[0].tolist()
+            raise self._error(
+                f"{field} must be finite, got {np.sum(~np.isfinite(array))} NaN or infinite "
+                f"values, the first at index {first}: cut them out or interpolate"
+            )
+        return array
+
+    def _signal(self, field: str, value: ArrayLike, ndim: int) -> FloatArray:
+        array = self._array(field, value)
+        if ndim == 2 and array.ndim == 2 and array.shape[0] == 3 != array.shape[1]:
+            array = array.T
+        wanted = "(n_samples,)" if ndim == 1 else "(n_samples, 3)"
+        if array.ndim != ndim or (ndim == 2 and array.shape[1] != 3):
+            raise self._error(f"{field} must have shape {wanted}, got {array.shape}")
+        if len(array) == 0:
+            raise self._error(f"{field} must not be empty")
+        constant = np.ptp(array, axis=0) == 0
+        if np.any(constant):
+            where = "" if ndim == 1 else f" axis {'xyz'[int(np.argmax(constant))]}"
+            raise self._error(f"{field}{where} is constant: is the sensor connected?")
+        return _read_only(array.astype(np.float32, copy=False), value)
+
+    def _check_ends(self) -> None:
+        assert self.acc is not None and self.acc_rate is not None
+        ppg_end, acc_end = len(self.ppg) / self.ppg_rate, len(self.acc) / self.acc_rate
+        if abs(ppg_end - acc_end) > MAX_END_DIFFERENCE:
+            raise self._error(
+                f"ppg lasts {ppg_end:.2f} s but acc {acc_end:.2f} s: check ppg_rate and "
+                f"acc_rate, or cut both to the seconds they share"
+            )
+
+    def _set_series(self, field: str, times_field: str) -> None:
+        """Store values and their times, of one length and in increasing order."""
+        values, times = getattr(self, field), getattr(self, times_field)
+        if (values is None) != (times is None):
+            raise self._error(f"{field} and {times_field} go together, got one without the other")
+        if values is None:
+            return
+        text = field == "activity"
+        array = np.asarray(values, dtype=np.str_) if text else self._array(field, values)
+        when = self._array(times_field, times).astype(np.float64)
+        if array.ndim != 1 or array.shape != when.shape:
+            raise self._error(
+                f"{field} and {times_field} must be 1-D and of equal length, "
+                f"got shapes {array.shape} and {when.shape}"
+            )
+        if np.any(np.diff(when) <= 0):
+            raise self._error(f"{times_field} must increase")
+        self._set(field, _read_only(array, values))
+        self._set(times_field, _read_only(when, times))
+
+    def _check_heart_rate(self) -> None:
+        if self.heart_rate is None:
+            return
+        low, high = HEART_RATE_RANGE
+        outside = (self.heart_rate < low) | (self.heart_rate > high)
+        if outside.any():
+            index = int(np.argmax(outside))
+            raise self._error(
+                f"heart_rate must lie within {low:g} to {high:g} bpm, "
+                f"got {self.heart_rate[index]:g} at index {index}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Say where a heart rate is wanted: a recording and an instant in it.
+
+    A reading holds no samples, so window length, sampling rate and filter stay
+    hyper-parameters. Lists of readings, and object arrays of them, are X everywhere in
+    scikit-learn; a pickled list holds each recording once.
+
+    Parameters
+    ----------
+    recording : Recording
+        Where the samples are.
+    instant : float
+        Seconds after the start of the recording; windows end here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pulsehr import Reading, Recording
+    >>> recording = Recording(ppg=np.sin(np.arange(640) / 5), ppg_rate=32, subject="S1")
+    >>> Reading(recording, 8.0)
+    Reading('S1' at 8 s)
+    """
+
+    recording: Recording
+    instant: float
+
+    def __post_init__(self) -> None:
+        """Check the types; whether the instant has enough past depends on the window."""
+        if not isinstance(self.recording, Recording):
+            raise TypeError(
+                f"Reading: recording must be a Recording, got {type(self.recording).__name__}"
+            )
+        if not np.isfinite(self.instant):
+            raise ValueError(f"Reading: instant must be finite, got {self.instant}")
+
+    def __repr__(self) -> str:
+        """Name recording and instant."""
+        return f"Reading({self.recording.name!r} at {self.instant:g} s)"
+
+    @property
+    def subject(self) -> str:
+        """Who was measured."""
+        return self.recording.subject
+
+    @property
+    def heart_rate(self) -> float | None:
+        """Label at this instant in bpm, None if there is none."""
+        times, labels = self.recording.heart_rate_times, self.recording.heart_rate
+        if times is None or labels is None:
+            return None
+        index = int(np.searchsorted(times, self.instant - 1e-6))
+        if index == len(times) or abs(times[index] - self.instant) > 1e-6:
+            return None
+        return float(labels[index])
+
+
+def are_readings(X: object) -> bool:
+    """Tell whether X is a non-empty list, tuple or 1-D object array of readings."""
+    rows = isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim == 1)
+    return rows and len(X) > 0 and isinstance(X[0], Reading)  # type: ignore[arg-type, index]
+
+
+def group_by_recording(X: Sequence[Reading]) -> list[tuple[Recording, NDArray[np.intp]]]:
+    """List each recording with the rows that read it, in order of first appearance.
+
+    Parameters
+    ----------
+    X : sequence of Reading
+        The rows.
+
+    Returns
+    -------
+    list of (Recording, ndarray of int)
+        The rows of each recording.
+
+    Raises
+    ------
+    TypeError
+        If a row is not a reading.
+    """
+    rows: dict[int, list[int]] = {}
+    recordings: dict[int, Recording] = {}
+    for row, reading in enumerate(X):
+        if not isinstance(reading, Reading):
+            raise TypeError(f"row {row} of X must be a Reading, got {type(reading).__name__}")
+        recordings.setdefault(id(reading.recording), reading.recording)
+        rows.setdefault(id(reading.recording), []).append(row)
+    return [(recordings[key], np.array(index)) for key, index in rows.items()]
+
+
+def _read_only(array: Any, original: object) -> Any:
+    """Return a read-only array that no caller can write through."""
+    shared = isinstance(original, np.ndarray) and np.shares_memory(array, original)
+    array = array.copy() if shared and original.flags.writeable else array.view()  # type: ignore[attr-defined]
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,58 @@
+"""Fixtures shared by all tests: real data where present, threads, small recordings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pulsehr import Recording
+
+torch.set_num_threads(1)
+
+
+def _required(reason: str) -> None:
+    """Skip for a missing optional part, or fail where everything is required."""
+    if os.environ.get("PULSEHR_REQUIRE_ALL") == "1":
+        pytest.fail(f"PULSEHR_REQUIRE_ALL=1, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def pulsehr_data() -> Path:
+    """Folder of the real data sets."""
+    folder = os.environ.get("PULSEHR_DATA")
+    if not folder or not Path(folder).is_dir():
+        _required("no real recordings: set PULSEHR_DATA to the folder that holds them")
+    return Path(str(folder))
+
+
+@pytest.fixture(scope="session")
+def reference(pulsehr_data: Path) -> Path:
+    """Folder of the published weights, beside the real data sets."""
+    folder = pulsehr_data.parent / "reference"
+    if not folder.is_dir():
+        _required(f"no published weights: expected the folder 'reference' beside {pulsehr_data}")
+    return folder
+
+
+@pytest.fixture
+def recording() -> Recording:
+    """A minute of a 72 bpm pulse with noise and acceleration, labelled every two seconds."""
+    rng = np.random.default_rng(0)
+    seconds = np.arange(0, 60, 1 / 64)
+    times = np.arange(8.0, 60.1, 2.0)
+    return Recording(
+        ppg=100 * np.sin(2 * np.pi * 1.2 * seconds) + rng.normal(size=len(seconds)) + 5000,
+        ppg_rate=64,
+        acc=rng.normal(scale=0.1, size=(60 * 32, 3)) + [0, 0, 1],
+        acc_rate=32,
+        heart_rate=np.full(len(times), 72.0),
+        heart_rate_times=times,
+        activity=["rest", "walk"],
+        activity_times=[0, 30],
+        subject="S1",
+    )

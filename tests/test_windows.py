@@ -1,0 +1,240 @@
+"""Windows end at their reading, are resampled without aliases, and normalised as asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils._testing import assert_allclose
+
+from pulsehr import PPGWindower, Reading, Recording
+from pulsehr._resampling import HALF_WIDTH, resample_at
+
+
+def tone(frequency, rate=125.0, seconds=30.0, **fields):
+    times = np.arange(0, seconds, 1 / rate)
+    ppg = np.sin(2 * np.pi * frequency * times + 0.3)
+    return Recording(ppg=ppg, ppg_rate=rate, subject="S1", name="tone", **fields)
+
+
+def sine_at(times, frequency):
+    return np.sin(2 * np.pi * frequency * times + 0.3)
+
+
+def test_default_windows_have_four_channels_of_256_times(recording):
+    windows = PPGWindower().fit_transform(recording.readings())
+    assert windows.shape == (27, 4, 256)
+    assert windows.dtype == np.float32
+
+
+def test_a_window_holds_the_seconds_before_its_instant():
+    rate = 32.0
+    ramp = Recording(ppg=np.arange(960.0), ppg_rate=rate, subject="S1")
+    window = PPGWindower(normalize=None).fit_transform([Reading(ramp, 10.0)])[0, 0]
+    # sample k was taken k / 32 s after the start: 10 s is sample 320, which is not yet past
+    np.testing.assert_array_equal(window, np.arange(64, 320))
+
+
+@pytest.mark.parametrize("rate", [25.0, 50.0, 50.4, 64.0, 100.0, 125.0, 256.0])
+@pytest.mark.parametrize("frequency", [0.5, 3.0, 7.0])
+def test_resampling_keeps_a_pulse_as_it_is(rate, frequency):
+    instants = np.array([10.0, 12.3, 15.77])
+    readings = [Reading(tone(frequency, rate), t) for t in instants]
+    windows = PPGWindower(normalize=None).fit_transform(readings)[:, 0]
+    times = instants[:, None] - np.arange(256, 0, -1) / 32
+    assert_allclose(windows, sine_at(times, frequency), atol=3e-3)
+
+
+@pytest.mark.parametrize("frequency", [22.0, 25.0, 30.0, 50.0, 60.0])
+def test_resampling_removes_what_would_alias(frequency):
+    inside = tone(frequency).readings()[1:-1]  # away from where the signal starts and ends
+    windows = PPGWindower(normalize=None).fit_transform(inside)
+    assert np.abs(windows).max() < 10 ** (-44 / 20)
+
+
+def test_resampling_looks_no_further_than_it_says():
+    signal, rate, target = np.random.default_rng(0).normal(size=1000), 125.0, 32.0
+    times = np.array([4.0])
+    changed = signal.copy()
+    changed[int(np.ceil((4.0 + HALF_WIDTH / target) * rate)) :] += 1e6
+    assert resample_at(signal, rate, times, target) == resample_at(changed, rate, times, target)
+
+
+def test_rows_do_not_depend_on_each_other(recording):
+    readings = recording.readings(stride=1.7)
+    windower = PPGWindower(bandpass=(0.4, 4.0)).fit(readings)
+    together = windower.transform(readings)
+    order = np.random.default_rng(0).permutation(len(readings))
+    np.testing.assert_array_equal(windower.transform([readings[k] for k in order]), together[order])
+    np.testing.assert_array_equal(windower.transform(readings[3:4]), together[3:4])
+
+
+def test_object_arrays_give_the_windows_of_lists(recording):
+    readings = recording.readings()
+    windower = PPGWindower().fit(readings)
+    array = np.array(readings, dtype=object)
+    np.testing.assert_array_equal(windower.transform(array), windower.transform(readings))
+
+
+def test_readings_of_several_recordings_may_be_mixed():
+    slow, fast = tone(1.0, 50.0), tone(2.0, 125.0)
+    rows = [Reading(slow, 9), Reading(fast, 9), Reading(slow, 12)]
+    windows = PPGWindower().fit_transform(rows)
+    for row, reading in enumerate(rows):
+        np.testing.assert_array_equal(windows[row], PPGWindower().fit_transform([reading])[0])
+
+
+def test_window_normalization_drops_gain_and_offset(recording):
+    other = Recording(
+        ppg=-250.0 + 3.0 * recording.ppg,
+        ppg_rate=64,
+        acc=recording.acc + np.float32([0.5, 0.25, -1]),
+        acc_rate=32,
+        subject="S2",
+    )
+    windows = PPGWindower().fit_transform(recording.readings())
+    assert_allclose(windows.mean(axis=2), 0, atol=1e-6)
+    assert_allclose(windows[:, 0].std(axis=1), 1, rtol=1e-6)
+    assert_allclose(windows, PPGWindower().fit_transform(other.readings()), atol=1e-4)
+    # the acceleration stays in g
+    raw = PPGWindower(normalize=None).fit_transform(recording.readings())
+    assert_allclose(windows[:, 1:].std(axis=2), raw[:, 1:].std(axis=2), rtol=1e-5)
+
+
+def test_channel_normalization_is_learnt_from_the_training_windows(recording):
+    readings = recording.readings()
+    raw = PPGWindower(normalize=None).fit_transform(readings)
+    windower = PPGWindower(normalize="channel").fit(readings[:10])
+    assert_allclose(windower.mean_, raw[:10].mean(axis=(0, 2)), rtol=1e-5)
+    expected = (raw - windower.mean_[:, None]) / windower.scale_[:, None]
+    assert_allclose(windower.transform(readings), expected, atol=1e-4)
+
+
+def test_a_flat_ppg_window_becomes_zeros():
+    ppg = np.r_[np.full(1000, 512.0), np.sin(np.arange(1000) / 5)]
+    recording = Recording(ppg=ppg, ppg_rate=32, subject="S1")
+    assert not PPGWindower().fit_transform([Reading(recording, 20)]).any()
+
+
+def test_a_channel_flat_in_all_training_windows_is_an_error():
+    ppg = np.r_[np.full(1000, 512.0), np.sin(np.arange(1000) / 5)]
+    readings = [Reading(Recording(ppg=ppg, ppg_rate=32, subject="S1"), 20)]
+    windower = PPGWindower(normalize="channel")
+    with pytest.raises(ValueError, match="channel 0 is constant in all training windows"):
+        windower.fit(readings)
+    assert not hasattr(windower, "n_channels_")
+
+
+def test_bandpass_passes_the_pulse_and_stops_drift():
+    pulse = PPGWindower(normalize=None, bandpass=(0.4, 4)).fit_transform(tone(1.5).readings())
+    drift = PPGWindower(normalize=None, bandpass=(0.4, 4)).fit_transform(tone(0.05).readings())
+    assert 0.65 < pulse.std() < 0.72
+    assert drift.std() < 0.02
+
+
+def test_bandpass_uses_the_past_alone(recording):
+    windower = PPGWindower(normalize=None, bandpass=(0.4, 4.0))
+    before = windower.fit_transform([Reading(recording, 30.0)])
+    ppg = recording.ppg.copy()
+    ppg[int((30.0 + HALF_WIDTH / 32) * 64) + 1 :] += 1e4
+    changed = Recording(ppg=ppg, ppg_rate=64, acc=recording.acc, acc_rate=32, subject="S1")
+    np.testing.assert_array_equal(windower.fit_transform([Reading(changed, 30.0)]), before)
+
+
+def test_too_little_past_is_an_error_that_names_recording_and_instant():
+    with pytest.raises(ValueError, match="instant 7.5 s of recording 'tone' has less than 8 s"):
+        PPGWindower().fit_transform([Reading(tone(1.0), 7.5)])
+
+
+def test_an_instant_after_the_end_is_an_error():
+    with pytest.raises(ValueError, match="instant 31 s of recording 'tone' lies after the end"):
+        PPGWindower().fit_transform([Reading(tone(1.0), 31.0)])
+
+
+def test_padding_reflects_the_past_there_is():
+    ramp = Recording(ppg=np.arange(960.0), ppg_rate=32, subject="S1")
+    windower = PPGWindower(normalize=None, padding="reflect", window=1.0)
+    early = windower.fit_transform([Reading(ramp, 0.75)])[0, 0]
+    # 24 samples of past, the 8 missing ones mirrored at sample 0
+    assert_allclose(early, np.r_[np.arange(8, 0, -1), np.arange(24)], atol=1e-12)
+    longer = PPGWindower(normalize=None, padding="reflect", window=4.0)
+    assert longer.fit_transform([Reading(ramp, 0.75)]).max() <= 23  # never past the instant
+
+
+def test_windows_cut_elsewhere_keep_their_rows():
+    windows = np.random.default_rng(0).normal(size=(5, 4, 100)) + 3
+    windower = PPGWindower(normalize="window").fit(windows)
+    expected = windows - windows.mean(axis=2, keepdims=True)
+    expected[:, 0] /= windows[:, 0].std(axis=1, keepdims=True)
+    assert_allclose(windower.transform(windows), expected, atol=1e-5)
+    rows = windows.reshape(5, 400)
+    assert_allclose(PPGWindower(n_channels=4).fit_transform(rows), expected, atol=1e-5)
+    assert_allclose(windower.transform(rows), expected, atol=1e-5)
+    assert PPGWindower(flatten=True, n_channels=4).fit_transform(rows).shape == (5, 400)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"window": -1.0}, r"window must be > 0, got -1.0"),
+        ({"window": 0.01}, "window must hold two samples or more"),
+        ({"sampling_rate": np.nan}, "sampling_rate must be > 0, got nan"),
+        ({"normalize": "zscore"}, r"normalize must be one of \('window', 'channel', None\)"),
+        ({"padding": "zeros"}, r"padding must be one of \('error', 'reflect'\), got 'zeros'"),
+        ({"bandpass": (4, 0.4)}, "bandpass must satisfy 0 < low < high < 16 Hz"),
+        ({"bandpass": (0.4, 16)}, "bandpass must satisfy 0 < low < high < 16 Hz"),
+    ],
+)
+def test_bad_parameters_are_refused(parameters, message, recording):
+    with pytest.raises(ValueError, match=f"PPGWindower: {message}"):
+        PPGWindower(**parameters).fit(recording.readings())
+
+
+def with_nan(shape):
+    windows = np.random.default_rng(0).normal(size=shape)
+    windows.flat[5] = np.nan
+    return windows
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        ([], ValueError, "X must hold at least one row, got an empty list"),
+        (with_nan((5, 4, 16)), ValueError, "contains NaN"),
+        (np.ones((5, 10)), ValueError, "multiple of n_channels=4 values, got 10"),
+        (np.array(["a", "b"], dtype=object), ValueError, "could not convert string to float"),
+        (np.ones((2, 2, 2, 2)), ValueError, "dim"),
+    ],
+)
+def test_bad_rows_are_refused(X, error, message):
+    with pytest.raises(error, match=message):
+        PPGWindower(n_channels=4).fit(X)
+
+
+def test_a_row_that_is_no_reading_is_refused(recording):
+    with pytest.raises(TypeError, match="row 27 of X must be a Reading, got float"):
+        PPGWindower().fit([*recording.readings(), 3.0])
+
+
+def test_recordings_with_and_without_acceleration_do_not_mix(recording):
+    rows = [*recording.readings(), *tone(1.0).readings()]
+    with pytest.raises(ValueError, match="got 'S1' with and 'tone' without"):
+        PPGWindower().fit(rows)
+
+
+def test_other_channels_than_in_fit_are_refused(recording):
+    windower = PPGWindower().fit(recording.readings())
+    with pytest.raises(ValueError, match="expected 4 channels as in fit, got 1"):
+        windower.transform(tone(1.0).readings())
+    with pytest.raises(NotFittedError):
+        clone(windower).transform(recording.readings())
+
+
+def test_a_failed_fit_leaves_the_windower_as_it_was(recording):
+    windower = PPGWindower(normalize="channel").fit(recording.readings())
+    mean = windower.mean_
+    with pytest.raises(ValueError, match="NaN"):
+        windower.fit(with_nan((5, 1, 16)))
+    assert windower.mean_ is mean
+    assert windower.n_channels_ == 4
