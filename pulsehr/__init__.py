@@ -1,5 +1,6 @@
 """Heart rate from wrist PPG and motion with scikit-learn estimators, exported to C."""
 
+from pulsehr.firmware.microcontroller import MicrocontrollerModel, to_microcontroller
 from pulsehr.recordings import Reading, Recording
 from pulsehr.student import DistilledStudentRegressor
 from pulsehr.teacher import PulseTeacherRegressor
@@ -9,9 +10,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DistilledStudentRegressor",
+    "MicrocontrollerModel",
     "PPGWindower",
     "PulseTeacherRegressor",
     "Reading",
     "Recording",
     "__version__",
+    "to_microcontroller",
 ]

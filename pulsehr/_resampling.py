@@ -27,9 +27,9 @@ def resample_at(
     """Evaluate a signal at instants through a Kaiser-windowed sinc.
 
     The cut-off (-6 dB) is half the slower rate: from 125 to 32 Hz the pass-band is flat to 10 Hz
-    and 22 Hz and above, which would alias below 10 Hz, lose 44 dB or more. Before the first and after the last sample the signal is
-    taken to stay as it is there. Overlapping windows share instants, and each
-    different instant is computed once.
+    and 22 Hz and above, which would alias below 10 Hz, lose 44 dB or more. Before the first
+    and after the last sample the signal is taken to stay as it is there. Overlapping windows
+    share instants, and each different instant is computed once.
 
     Parameters
     ----------

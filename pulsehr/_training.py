@@ -127,7 +127,10 @@ def train(
     dataset = _WindowDataset(
         torch.from_numpy(windows), [torch.from_numpy(np.float32(target)) for target in targets]
     )
-    training, validation = _WindowDataset(*dataset[rows_train]), _WindowDataset(*dataset[rows_valid])
+    training, validation = (
+        _WindowDataset(*dataset[rows_train]),
+        _WindowDataset(*dataset[rows_valid]),
+    )
     with torch.random.fork_rng(enabled=True):
         torch.manual_seed(rng.randint(np.iinfo(np.int32).max))
         module = _initial_network(estimator, network, windows.shape[1:], training.targets[0])

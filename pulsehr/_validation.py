@@ -94,35 +94,50 @@ def restored_on_error(estimator: Any) -> Iterator[None]:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and value >= 1
+    return isinstance(value, (int, np.integer)) and bool(value >= 1)
 
 
-def _is_within(low: float, high: float, closed: bool = True) -> Callable[[Any], bool]:
-    def check(value: Any) -> bool:
-        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        return number and low <= value < high + (closed and value == high)
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return bool(number and np.isfinite(value))
 
-    return check
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _is_true_share(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < 1
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and value > 0
+
+
+def _is_not_negative(value: Any) -> bool:
+    return _is_number(value) and value >= 0
 
 
 def _is_filters(value: Any) -> bool:
     return isinstance(value, (tuple, list)) and len(value) == 3 and all(map(_is_count, value))
 
 
-#: What the hyper-parameters of both regressors may be.
+#: What hyper-parameters may be, whichever estimator has them.
 HYPERPARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "window": (_is_positive, "a number > 0"),
+    "sampling_rate": (_is_positive, "a number > 0"),
     "max_epochs": (_is_count, "an integer >= 1"),
     "batch_size": (_is_count, "an integer >= 1"),
     "patience": (_is_count, "an integer >= 1"),
     "n_channels": (_is_count, "an integer >= 1"),
-    "lr": (lambda value: _is_within(0, np.inf, False)(value) and value > 0, "a number > 0"),
-    "weight_decay": (_is_within(0, np.inf, False), "a number >= 0"),
-    "validation_fraction": (_is_within(0, 1, False), "a number from 0 to below 1"),
-    "dropout": (_is_within(0, 1, False), "a number from 0 to below 1"),
+    "lr": (_is_positive, "a number > 0"),
+    "weight_decay": (_is_not_negative, "a number >= 0"),
+    "validation_fraction": (_is_true_share, "a number from 0 to below 1"),
+    "dropout": (_is_true_share, "a number from 0 to below 1"),
     "filters": (_is_filters, "three integers >= 1"),
-    "label_weight": (_is_within(0, 1), "a number from 0 to 1"),
-    "prediction_weight": (_is_within(0, 1), "a number from 0 to 1"),
-    "temperature": (lambda value: _is_within(0, np.inf, False)(value) and value > 0, "a number > 0"),
+    "label_weight": (_is_share, "a number from 0 to 1"),
+    "prediction_weight": (_is_share, "a number from 0 to 1"),
+    "temperature": (_is_positive, "a number > 0"),
 }
 
 
@@ -167,8 +182,6 @@ def check_training_rows(
         raise ValueError(f"{name}: requires y to be passed, but the target y is None")
     windows = check_windows(estimator, X, n_channels=estimator.n_channels, reset=True)
     y = column_or_1d(y, warn=True)
-    y = check_array(
-        y, dtype=np.float64, ensure_2d=False, estimator=estimator, input_name="y"
-    )
+    y = check_array(y, dtype=np.float64, ensure_2d=False, estimator=estimator, input_name="y")
     check_consistent_length(windows, y, groups)
     return windows, y, None if groups is None else column_or_1d(groups)

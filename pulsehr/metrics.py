@@ -40,9 +40,7 @@ def group_mean_absolute_errors(
     return {str(group): float(errors[groups == group].mean()) for group in np.unique(groups)}
 
 
-def subject_mean_absolute_error(
-    y_true: ArrayLike, y_pred: ArrayLike, groups: ArrayLike
-) -> float:
+def subject_mean_absolute_error(y_true: ArrayLike, y_pred: ArrayLike, groups: ArrayLike) -> float:
     """Average the mean absolute errors of the subjects, each counting the same.
 
     Parameters

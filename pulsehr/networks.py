@@ -51,7 +51,9 @@ class _SharedConvolutions(nn.Module):
         super().__init__()
         self.pools = pools
         before = 1
-        for block, (width, dilation, pool) in enumerate(zip(filters, dilations, pools), 1):
+        for block, (width, dilation, pool) in enumerate(
+            zip(filters, dilations, pools, strict=True), 1
+        ):
             for layer in (1, 2, 3):
                 convolution = RectifiedConv2d(
                     before,

@@ -92,7 +92,7 @@ class Recording:
         if self.acc is not None:
             self._set("acc", self._signal("acc", self.acc, ndim=2))
             self._set("acc_rate", self._rate("acc_rate", self.acc_rate))
-            self._check_ends()
+        self._check_ends()
         self._set_series("heart_rate", "heart_rate_times")
         self._check_heart_rate()
         self._set_series("activity", "activity_times")
@@ -248,10 +248,12 @@ class Recording:
         if np.any(constant):
             where = "" if ndim == 1 else f" axis {'xyz'[int(np.argmax(constant))]}"
             raise self._error(f"{field}{where} is constant: is the sensor connected?")
-        return _read_only(array.astype(np.float32, copy=False), value)
+        signal: FloatArray = _read_only(array.astype(np.float32, copy=False), value)
+        return signal
 
     def _check_ends(self) -> None:
-        assert self.acc is not None and self.acc_rate is not None
+        if self.acc is None or self.acc_rate is None:
+            return
         ppg_end, acc_end = len(self.ppg) / self.ppg_rate, len(self.acc) / self.acc_rate
         if abs(ppg_end - acc_end) > MAX_END_DIFFERENCE:
             raise self._error(

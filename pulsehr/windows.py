@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from pulsehr._resampling import resample_at
-from pulsehr._validation import check_windows, restored_on_error
+from pulsehr._validation import check_hyperparameters, check_windows, restored_on_error
 from pulsehr.recordings import FloatArray, Recording, are_readings, group_by_recording
 
 #: Order of the Butterworth band-pass (two second-order sections).
@@ -132,7 +132,7 @@ class PPGWindower(TransformerMixin, BaseEstimator):
             self._fit(X)
         return self
 
-    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> NDArray[np.float32]:
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
         """Fit and transform, cutting the windows once.
 
         Parameters
@@ -141,8 +141,6 @@ class PPGWindower(TransformerMixin, BaseEstimator):
             Training rows, as in `fit`.
         y : ignored
             Present for the API.
-        **fit_params : dict
-            Takes none.
 
         Returns
         -------
@@ -203,19 +201,19 @@ class PPGWindower(TransformerMixin, BaseEstimator):
             windows = _normalize_window(windows)
         elif self.normalize == "channel":
             windows = (windows - self.mean_[:, None]) / self.scale_[:, None]
-        windows = windows.astype(np.float32)
-        return windows.reshape(len(windows), -1) if self.flatten else windows
+        finished = windows.astype(np.float32)
+        return finished.reshape(len(windows), -1) if self.flatten else finished
 
     def _cut(self, X: Any, reset: bool) -> NDArray[np.float64]:
         """Return windows (n_windows, n_channels, n_times), band-passed, not yet normalised."""
         if not are_readings(X):
-            windows = check_windows(self, X, n_channels=self.n_channels, reset=reset)
-            return self._bandpassed(windows.astype(np.float64), 0)
+            elsewhere = check_windows(self, X, n_channels=self.n_channels, reset=reset)
+            return self._bandpassed(elsewhere.astype(np.float64), 0)
         groups = group_by_recording(X)
         channels = _common_channels([recording for recording, _ in groups])
         settling = self._settling_samples()
         n_times = round(self.window * self.sampling_rate)
-        windows = np.empty((len(X), channels, n_times))
+        windows = np.empty((len(X), channels, n_times), dtype=np.float64)
         for recording, rows in groups:
             instants = np.array([X[row].instant for row in rows])
             self._check_instants(recording, instants)
@@ -271,10 +269,7 @@ class PPGWindower(TransformerMixin, BaseEstimator):
                 )
 
     def _check_parameters(self) -> None:
-        for name in ("window", "sampling_rate"):
-            value = getattr(self, name)
-            if not (np.isscalar(value) and np.isfinite(value) and value > 0):
-                raise ValueError(f"PPGWindower: {name} must be > 0, got {value!r}")
+        check_hyperparameters(self)
         if round(self.window * self.sampling_rate) < 2:
             raise ValueError(
                 f"PPGWindower: window must hold two samples or more, got {self.window:g} s at "

@@ -48,7 +48,7 @@ def recording() -> Recording:
     return Recording(
         ppg=100 * np.sin(2 * np.pi * 1.2 * seconds) + rng.normal(size=len(seconds)) + 5000,
         ppg_rate=64,
-        acc=rng.normal(scale=0.1, size=(60 * 32, 3)) + [0, 0, 1],
+        acc=rng.normal(loc=[0, 0, 1], scale=0.1, size=(60 * 32, 3)),
         acc_rate=32,
         heart_rate=np.full(len(times), 72.0),
         heart_rate_times=times,

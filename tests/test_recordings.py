@@ -87,7 +87,7 @@ def test_readings_start_after_a_window_and_end_with_the_recording():
 
 
 def test_recording_shorter_than_a_window_has_no_readings():
-    with pytest.raises(ValueError, match="Recording 'r1': lasts 20.00 s, shorter than a window"):
+    with pytest.raises(ValueError, match=r"Recording 'r1': lasts 20.00 s, shorter than a window"):
         make().readings(window=21)
 
 
@@ -116,8 +116,8 @@ def test_reading_wants_a_recording_and_a_finite_instant():
 
 def test_activity_lasts_until_the_next():
     recording = make(activity=["rest", "walk"], activity_times=[1, 10])
-    assert recording.activity_at([0, 1, 9.9, 10, 99]).tolist() == ["", "rest", "rest", "walk"] + [
-        "walk"
+    assert recording.activity_at([0, 1, 9.9, 10, 99]).tolist() == [
+        *("", "rest", "rest", "walk", "walk")
     ]
     assert make().activity_at([3]).tolist() == [""]
 

@@ -143,7 +143,7 @@ def test_bandpass_uses_the_past_alone(recording):
 
 
 def test_too_little_past_is_an_error_that_names_recording_and_instant():
-    with pytest.raises(ValueError, match="instant 7.5 s of recording 'tone' has less than 8 s"):
+    with pytest.raises(ValueError, match=r"instant 7.5 s of recording 'tone' has less than 8 s"):
         PPGWindower().fit_transform([Reading(tone(1.0), 7.5)])
 
 
@@ -177,9 +177,10 @@ def test_windows_cut_elsewhere_keep_their_rows():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"window": -1.0}, r"window must be > 0, got -1.0"),
+        ({"window": -1.0}, r"window must be a number > 0, got -1.0"),
         ({"window": 0.01}, "window must hold two samples or more"),
-        ({"sampling_rate": np.nan}, "sampling_rate must be > 0, got nan"),
+        ({"sampling_rate": np.nan}, "sampling_rate must be a number > 0, got nan"),
+        ({"window": "long"}, "window must be a number > 0, got 'long'"),
         ({"normalize": "zscore"}, r"normalize must be one of \('window', 'channel', None\)"),
         ({"padding": "zeros"}, r"padding must be one of \('error', 'reflect'\), got 'zeros'"),
         ({"bandpass": (4, 0.4)}, "bandpass must satisfy 0 < low < high < 16 Hz"),

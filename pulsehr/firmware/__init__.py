@@ -1,0 +1,1 @@
+"""A fitted student network as integer C for a microcontroller."""

@@ -1,0 +1,123 @@
+"""Emitted C, compiled and run on this machine."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Compilers that are tried if the environment variable CC is not set.
+COMPILERS = ("cc", "gcc", "clang")
+
+FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared")
+
+
+class HostLibrary:
+    """The C of a model as a library that is loaded into this process.
+
+    Parameters
+    ----------
+    files : mapping of str to str
+        Name and text of each C file.
+    prefix : str
+        Starts the names of the functions.
+    arena_bytes : int
+        Working memory of a prediction.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no compiler, or it fails.
+    """
+
+    def __init__(self, files: Mapping[str, str], prefix: str, arena_bytes: int) -> None:
+        with tempfile.TemporaryDirectory(prefix="pulsehr-") as folder:
+            library = ctypes.CDLL(str(compile_library(files, Path(folder))))
+        self._predict = getattr(library, f"{prefix}_predict")
+        self._predict.argtypes = [ctypes.c_void_p] * 3
+        self._predict.restype = ctypes.c_int
+        self._arena_bytes = arena_bytes
+
+    def predict(self, windows: NDArray[np.int8]) -> NDArray[np.int32]:
+        """Estimate heart rates.
+
+        Parameters
+        ----------
+        windows : ndarray of int8, shape (n_windows, n_channels, n_times)
+            Quantized windows.
+
+        Returns
+        -------
+        ndarray of int32, shape (n_windows,)
+            Heart rate in 1/256 bpm.
+        """
+        windows = np.ascontiguousarray(windows)
+        # 8-byte numbers align the arena; one for each call, as threads may share the library
+        arena = np.empty(-(-self._arena_bytes // 8), dtype=np.int64)
+        bpm_q8 = np.empty(len(windows), dtype=np.int32)
+        for index, window in enumerate(windows):
+            bpm = bpm_q8[index : index + 1]
+            status = self._predict(window.ctypes.data, arena.ctypes.data, bpm.ctypes.data)
+            if status != 0:
+                raise RuntimeError(f"the compiled C returned the status {status}")
+        return bpm_q8
+
+
+def compile_library(files: Mapping[str, str], folder: Path) -> Path:
+    """Compile C files into a shared library.
+
+    Parameters
+    ----------
+    files : mapping of str to str
+        Name and text of each file.
+    folder : Path
+        Where files and library are written.
+
+    Returns
+    -------
+    Path
+        The library.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no compiler, or it fails.
+    """
+    compiler = find_compiler()
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    library = folder / "model.so"
+    sources = [name for name in files if name.endswith(".c")]
+    done = subprocess.run(
+        [*compiler, *FLAGS, "-o", library.name, *sources],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{shlex.join(compiler)} could not compile the model:\n{done.stderr}")
+    return library
+
+
+def find_compiler() -> list[str]:
+    """Return the command of the C compiler: that of CC, or the first of cc, gcc and clang."""
+    chosen = os.environ.get("CC", "").strip()
+    for candidate in [chosen] if chosen else COMPILERS:
+        command = shlex.split(candidate)
+        if shutil.which(command[0]):
+            return command
+    tried = f"CC={chosen!r}" if chosen else ", ".join(COMPILERS)
+    raise RuntimeError(
+        f"no C compiler found (tried {tried}): install one, such as gcc by "
+        f"'apt-get install gcc' or the Xcode command line tools, or set CC; "
+        f"predict needs none and gives the same results"
+    )

@@ -1,0 +1,59 @@
+"""Random students, their integers, and the published one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from students import random_student, random_windows
+
+from pulsehr.firmware.graph import Graph, measure_ranges
+from pulsehr.firmware.lowering import lower
+from pulsehr.firmware.quantization import QuantizedGraph, quantize
+from pulsehr.networks import DistilledStudent
+
+
+@pytest.fixture(scope="session")
+def quantized_student() -> Callable[..., QuantizedGraph]:
+    """Make a random student in integers."""
+
+    def make(
+        n_channels: int, n_times: int, filters: tuple[int, int, int] = (16, 24, 32)
+    ) -> QuantizedGraph:
+        shape = (n_channels, n_times)
+        graph = lower(random_student(*shape, filters), shape)
+        return quantize(graph, measure_ranges(graph, random_windows(50, shape, seed=1)))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def compiler() -> str:
+    """Name of a C compiler."""
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            return name
+    pytest.skip("no C compiler: install one, such as gcc, to run the emitted C")
+
+
+@pytest.fixture(scope="session")
+def published(reference: Path) -> SimpleNamespace:
+    """Graph, windows and float results of the published student."""
+    stored = np.load(reference / "published_student_S6.npz")
+    network = DistilledStudent().eval()
+    weights = {key: torch.from_numpy(stored[key]) for key in stored if "." in key}
+    network.load_state_dict(weights)
+    data = np.load(reference / "ppg_dalia_S6_stairs.npz")
+    graph: Graph = lower(network, (4, 256))
+    return SimpleNamespace(
+        graph=graph,
+        windows=data["normalised"],
+        heart_rate=data["y"],
+        expected_bpm=stored["expected_bpm"],
+        expected_features=stored["expected_features"],
+    )
