@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("folder", help="folder with the data sets")
     parser.add_argument("--study", choices=sorted(STUDIES), default="accuracy")
     parser.add_argument("--epochs", type=int, default=40, help="of the student")
-    parser.add_argument("--teacher-epochs", type=int, default=24)
+    parser.add_argument("--teacher-epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)

@@ -9,3 +9,5 @@ extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autos
 html_theme = "alabaster"
 numpydoc_show_class_members = False
 autodoc_typehints = "none"
+# labels of scikit-learn's own pages, which inherited docstrings point to
+suppress_warnings = ["ref.ref"]

@@ -36,7 +36,7 @@ def causal_clip(heart_rate: ArrayLike) -> NDArray[np.float64]:
     Examples
     --------
     >>> from pulsehr.tracking import causal_clip
-    >>> causal_clip([100.0] * 10 + [150.0])[-1]
+    >>> causal_clip([100.0] * 10 + [150.0])[-1].round(6)
     np.float64(110.0)
     """
     clipped = np.array(heart_rate, dtype=np.float64)

@@ -68,7 +68,7 @@ class PPGWindower(TransformerMixin, BaseEstimator):
     ----------
     n_channels_ : int
         Channels of the windows seen in `fit`.
-    mean_, scale_ : ndarray of shape (n_channels_,)
+    mean_, scale_ : ndarray of shape (n_channels,)
         What "channel" subtracts and divides by; only with ``normalize="channel"``.
     n_features_in_ : int
         Features of 2-D rows, if `fit` saw such.

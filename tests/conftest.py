@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from pulsehr import Recording
 torch.set_num_threads(1)
 
 
-def _required(reason: str) -> None:
+def _required(reason: str) -> NoReturn:
     """Skip for a missing optional part, or fail where everything is required."""
     if os.environ.get("PULSEHR_REQUIRE_ALL") == "1":
         pytest.fail(f"PULSEHR_REQUIRE_ALL=1, but {reason}")
@@ -37,6 +39,15 @@ def reference(pulsehr_data: Path) -> Path:
     if not folder.is_dir():
         _required(f"no published weights: expected the folder 'reference' beside {pulsehr_data}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def compiler() -> str:
+    """Name of a C compiler."""
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            return name
+    return _required("there is no C compiler: install one, such as gcc, to run the emitted C")
 
 
 @pytest.fixture

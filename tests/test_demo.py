@@ -6,8 +6,11 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from pulsehr.firmware.host import find_compiler
@@ -26,6 +29,34 @@ def demo(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     return out, done.stdout
+
+
+@pytest.fixture(scope="module")
+def compiler():
+    """Skip without a C compiler, or fail where everything is required."""
+    try:
+        find_compiler()
+    except RuntimeError as error:
+        if os.environ.get("PULSEHR_REQUIRE_ALL") == "1":
+            pytest.fail(f"PULSEHR_REQUIRE_ALL=1, but {error}")
+        pytest.skip(f"{error}")
+
+
+@pytest.fixture
+def export(monkeypatch, tmp_path):
+    """Call the demo's `export` with a model of which only the C is given."""
+    spec = spec_from_file_location("demo", DEMO)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def call(run_c):
+        model = SimpleNamespace(
+            flash_bytes=1, arena_bytes=1, predict=lambda X: np.array([60.0, 72.0]), run_c=run_c
+        )
+        monkeypatch.setattr(module, "to_microcontroller", lambda student, folder: model)
+        return module.export(student=None, X=[0, 1], folder=tmp_path)
+
+    return call
 
 
 def test_each_fold_prints_a_line_when_it_is_fitted(demo):
@@ -56,14 +87,19 @@ def test_firmware_is_written_and_its_size_told(demo):
     assert re.search(r"^Firmware: .+ [\d,]+ bytes flash, [\d,]+ bytes RAM$", demo[1], re.MULTILINE)
 
 
-def test_c_computes_what_python_computes(demo):
-    try:
-        find_compiler()
-    except RuntimeError as error:
-        if os.environ.get("PULSEHR_REQUIRE_ALL") == "1":
-            pytest.fail(f"PULSEHR_REQUIRE_ALL=1, but {error}")
-        pytest.skip(f"{error}")
+def test_c_computes_what_python_computes(demo, compiler):
     assert re.search(r"^C and Python on \d+ .+: equal, every bit$", demo[1], re.MULTILINE)
+
+
+def test_a_difference_between_c_and_python_is_told(export, compiler, capsys):
+    assert not export(run_c=lambda X: np.array([60.0, 72.00390625]))
+    assert "C and Python on 2 held-out readings: DIFFERENT" in capsys.readouterr().out
+
+
+def test_without_a_compiler_the_demo_goes_on(export, monkeypatch, capsys):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert export(run_c=None)
+    assert "C not compared with Python: no C compiler found" in capsys.readouterr().out
 
 
 def test_nothing_is_claimed_for_health(demo):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,15 +29,6 @@ def quantized_student() -> Callable[..., QuantizedGraph]:
         return quantize(graph, measure_ranges(graph, random_windows(50, shape, seed=1)))
 
     return make
-
-
-@pytest.fixture(scope="session")
-def compiler() -> str:
-    """Name of a C compiler."""
-    for name in ("cc", "gcc", "clang"):
-        if shutil.which(name):
-            return name
-    pytest.skip("no C compiler: install one, such as gcc, to run the emitted C")
 
 
 @pytest.fixture(scope="session")
