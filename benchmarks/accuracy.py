@@ -99,9 +99,6 @@ CONFIGURATIONS: dict[str, Callable[[Fold], Pipeline]] = {
     "student": lambda fold: fold.fit(fold.student()),
     "student channel": lambda fold: fold.fit(fold.student(), normalize="channel"),
     "student band-pass": lambda fold: fold.fit(fold.student(), bandpass=BANDPASS),
-    "student channel band-pass": lambda fold: fold.fit(
-        fold.student(), normalize="channel", bandpass=BANDPASS
-    ),
     # the teacher of the same fold, so no test subject leaks
     "student distilled": lambda fold: fold.fit(
         fold.student(FrozenEstimator(fold.fitted("teacher")[-1]))
@@ -148,7 +145,6 @@ STUDIES: dict[str, dict[str, tuple[str, Predict]]] = {
         "window": ("student", as_fitted),
         "window, band-pass": ("student band-pass", as_fitted),
         "channel": ("student channel", as_fitted),
-        "channel, band-pass": ("student channel band-pass", as_fitted),
     },
 }
 

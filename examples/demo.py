@@ -37,7 +37,7 @@ from pulsehr.plotting import HeartRateDisplay
 
 N_FOLDS = 3
 N_READINGS = 3600
-# about four minutes on two cores; enough for the student, early days for the teacher
+# about four minutes on two cores: enough for the student, few for the teacher
 EPOCHS = {"teacher": 16, "student": 10}
 # few readings: small batches take more steps in the same time than the default of 256
 TRAINING = {
@@ -109,7 +109,7 @@ def fit_folds(X, y, groups, folds, quick):
     """Fit all models of each fold, in two processes; return a dict of models per fold."""
     epochs = {"teacher": 1, "student": 1} if quick else EPOCHS
     tasks = [
-        delayed(run)(fit, k, X[train], y[train], groups[train], epochs)
+        delayed(timed)(fit, k, X[train], y[train], groups[train], epochs)
         for fit in (fit_teacher_and_student, fit_student_alone)  # the longer one first
         for k, (train, _) in enumerate(folds)
     ]
@@ -126,7 +126,7 @@ def fit_folds(X, y, groups, folds, quick):
     return models
 
 
-def run(fit, k, X, y, groups, epochs):
+def timed(fit, k, X, y, groups, epochs):
     """Fit with one thread, as the other process has the other core."""
     torch.set_num_threads(1)
     start = time.monotonic()
@@ -167,6 +167,7 @@ def print_table(errors):
     for subject in errors["FFT peak"]:
         print_row(subject, [errors[name][subject] for name in COLUMNS])
     print_row("mean", [np.mean(list(errors[name].values())) for name in COLUMNS])
+    print("A few minutes are little training, above all for the teacher.")
 
 
 def print_row(name, values):

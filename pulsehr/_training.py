@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
@@ -18,6 +19,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 from tqdm.auto import tqdm
 
 from pulsehr._splitting import hold_out
+from pulsehr._validation import check_windows
 
 #: Windows per forward pass outside training: bounds the memory of `predict`.
 INFERENCE_BATCH = 512
@@ -49,7 +51,7 @@ class Trained:
     interrupted: bool
 
 
-class _WindowDataset(Dataset):  # type: ignore[type-arg]
+class _WindowDataset(Dataset):
     """Windows and, row by row, all that the loss compares them with."""
 
     def __init__(self, windows: Tensor, targets: Sequence[Tensor]) -> None:
@@ -159,14 +161,14 @@ def train(
 def _initial_network(
     estimator: Any, network: type[nn.Module], shape: tuple[int, ...], y: Tensor
 ) -> nn.Module:
+    module: Any = network(*shape, tuple(estimator.filters), estimator.dropout)
     if estimator.warm_start and hasattr(estimator, "network_"):
-        module = network(*shape, tuple(estimator.filters), estimator.dropout)
         module.load_state_dict(estimator.network_.state_dict())
     else:
-        module = network(*shape, tuple(estimator.filters), estimator.dropout)
         # the output starts at the median label, where the L1 loss of a constant is least
-        nn.init.constant_(module.out.bias, float(y.median()))  # type: ignore[union-attr, arg-type]
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        nn.init.constant_(module.out.bias, float(y.median()))
+    module.to(memory_format=torch.channels_last)
+    return cast(nn.Module, module)
 
 
 def _skorch_net(
@@ -237,6 +239,13 @@ def keep(estimator: Any, trained: Trained, windows: NDArray[np.float32]) -> None
             InterruptedFitWarning,
             stacklevel=3,
         )
+
+
+def fitted_outputs(estimator: Any, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return heart rate (n_windows,) and features (n_windows, 32) by a fitted estimator."""
+    check_is_fitted(estimator, "network_")
+    windows = check_windows(estimator, X, n_channels=estimator.n_channels_, reset=False)
+    return run_network(estimator.network_, windows)
 
 
 def run_network(

@@ -203,9 +203,9 @@ class Recording:
     def _error(self, message: str) -> ValueError:
         return ValueError(f"Recording {self.name!r}: {message}")
 
-    def _positive(self, field: str, value: float | None) -> float:
+    def _positive(self, field: str, value: Any) -> float:
         try:
-            number = float(value)  # type: ignore[arg-type]  # None raises TypeError
+            number = float(value)
         except (TypeError, ValueError):
             raise TypeError(
                 f"Recording {self.name!r}: {field} must be a number, got {value!r}"
@@ -351,10 +351,10 @@ class Reading:
         return float(labels[index])
 
 
-def are_readings(X: object) -> bool:
+def are_readings(X: Any) -> bool:
     """Tell whether X is a non-empty list, tuple or 1-D object array of readings."""
     rows = isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim == 1)
-    return rows and len(X) > 0 and isinstance(X[0], Reading)  # type: ignore[arg-type, index]
+    return rows and len(X) > 0 and isinstance(X[0], Reading)
 
 
 def group_by_recording(X: Sequence[Reading]) -> list[tuple[Recording, NDArray[np.intp]]]:
@@ -385,9 +385,9 @@ def group_by_recording(X: Sequence[Reading]) -> list[tuple[Recording, NDArray[np
     return [(recordings[key], np.array(index)) for key, index in rows.items()]
 
 
-def _read_only(array: Any, original: object) -> Any:
+def _read_only(array: Any, original: Any) -> Any:
     """Return a read-only array that no caller can write through."""
     shared = isinstance(original, np.ndarray) and np.shares_memory(array, original)
-    array = array.copy() if shared and original.flags.writeable else array.view()  # type: ignore[attr-defined]
+    array = array.copy() if shared and original.flags.writeable else array.view()
     array.flags.writeable = False
     return array

@@ -13,11 +13,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from torch import nn
 
-from pulsehr._training import InterruptedFitWarning, keep, layer_ranges, run_network, train
+from pulsehr._training import (
+    InterruptedFitWarning,
+    fitted_outputs,
+    keep,
+    layer_ranges,
+    train,
+)
 from pulsehr._validation import (
     check_hyperparameters,
     check_training_rows,
-    check_windows,
     restored_on_error,
 )
 from pulsehr.distillation import RELATIONS, DistillationLoss, LabelLoss
@@ -216,9 +221,7 @@ class DistilledStudentRegressor(RegressorMixin, BaseEstimator):
         ValueError
             If the shape is not that of `fit`, or a value is not finite.
         """
-        check_is_fitted(self, "network_")
-        windows = check_windows(self, X, n_channels=self.n_channels_, reset=False)
-        return run_network(self.network_, windows)[0]
+        return fitted_outputs(self, X)[0]
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """Compute the learnt embedding of windows.
@@ -234,9 +237,7 @@ class DistilledStudentRegressor(RegressorMixin, BaseEstimator):
         ndarray of shape (n_windows, 32)
             The values of which the heart rate is a linear function.
         """
-        check_is_fitted(self, "network_")
-        windows = check_windows(self, X, n_channels=self.n_channels_, reset=False)
-        return run_network(self.network_, windows)[1]
+        return fitted_outputs(self, X)[1]
 
     def to_microcontroller(
         self, folder: Any = None, prefix: str = "pulsehr", target: str = "portable"

@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
-from pulsehr._training import keep, run_network, train
+from pulsehr._training import fitted_outputs, keep, train
 from pulsehr._validation import (
     check_hyperparameters,
     check_training_rows,
-    check_windows,
     restored_on_error,
 )
 from pulsehr.distillation import LabelLoss
@@ -178,9 +176,7 @@ class PulseTeacherRegressor(RegressorMixin, BaseEstimator):
         ValueError
             If the shape is not that of `fit`, or a value is not finite.
         """
-        check_is_fitted(self, "network_")
-        windows = check_windows(self, X, n_channels=self.n_channels_, reset=False)
-        return run_network(self.network_, windows)[0]
+        return fitted_outputs(self, X)[0]
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """Compute the learnt embedding of windows.
@@ -196,9 +192,7 @@ class PulseTeacherRegressor(RegressorMixin, BaseEstimator):
         ndarray of shape (n_windows, 32)
             The values of which the heart rate is a linear function.
         """
-        check_is_fitted(self, "network_")
-        windows = check_windows(self, X, n_channels=self.n_channels_, reset=False)
-        return run_network(self.network_, windows)[1]
+        return fitted_outputs(self, X)[1]
 
     def __sklearn_tags__(self) -> Any:
         """Take 2-D and 3-D X without NaN."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +22,12 @@ def _required(reason: str) -> NoReturn:
     if os.environ.get("PULSEHR_REQUIRE_ALL") == "1":
         pytest.fail(f"PULSEHR_REQUIRE_ALL=1, but {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def missing() -> Callable[[str], NoReturn]:
+    """Skip for a tool that is not there, saying how to get it, or fail where all are required."""
+    return _required
 
 
 @pytest.fixture(scope="session")

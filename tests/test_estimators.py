@@ -96,9 +96,9 @@ def test_training_learns_a_heart_rate(estimator):
 @every_estimator
 def test_one_seed_gives_one_result_and_leaves_global_generators(estimator, rows):
     windows, y, groups = rows
-    numpy_state, torch_state = np.random.get_state()[1], torch.get_rng_state()  # noqa: NPY002
+    numpy_state, torch_state = np.random.get_state()[1], torch.get_rng_state()  # noqa: NPY002 it is the test
     first = weights(clone(estimator).fit(windows, y, groups))
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002 it is the test
     assert torch.equal(torch.get_rng_state(), torch_state)
     torch.manual_seed(7)
     second = weights(clone(estimator).fit(windows, y, groups))

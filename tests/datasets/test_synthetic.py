@@ -70,9 +70,9 @@ def test_random_state_instance_gives_what_its_seed_gives(data):
 
 @pytest.mark.parametrize("random_state", [0, None])
 def test_global_generator_is_left_alone(random_state):
-    before = np.random.get_state()  # noqa: NPY002
+    before = np.random.get_state()  # noqa: NPY002 it is the test
     make_recordings(n_subjects=1, duration=20, random_state=random_state)
-    after = np.random.get_state()  # noqa: NPY002
+    after = np.random.get_state()  # noqa: NPY002 it is the test
     assert before[2:] == after[2:]
     np.testing.assert_array_equal(before[1], after[1])
 

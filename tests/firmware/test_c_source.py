@@ -121,9 +121,9 @@ def test_it_compiles_without_a_warning(small, prefix, tmp_path, compiler):
     assert done.returncode == 0, done.stderr
 
 
-def test_every_symbol_starts_with_the_prefix(small, tmp_path, compiler):
+def test_every_symbol_starts_with_the_prefix(small, tmp_path, compiler, missing):
     if not shutil.which("nm"):
-        pytest.skip("no nm: install binutils to list the symbols")
+        missing("there is no nm: install binutils to list the symbols")
     for name, text in emitted(small).items():
         (tmp_path / name).write_text(text)
     sources = [path.name for path in tmp_path.glob("*.c")]
@@ -260,7 +260,7 @@ int main(void)
 
 
 @pytest.mark.parametrize("shape", [(2, 37), (4, 100)])
-def test_sanitizers_find_nothing(shape, quantized_student, tmp_path, compiler):
+def test_sanitizers_find_nothing(shape, quantized_student, tmp_path, compiler, missing):
     graph = quantized_student(*shape, (4, 3, 5))
     for name, text in {**emitted(graph), "main.c": MAIN}.items():
         (tmp_path / name).write_text(text)
@@ -270,7 +270,7 @@ def test_sanitizers_find_nothing(shape, quantized_student, tmp_path, compiler):
         [compiler, *flags, "-o", "main", *sources], cwd=tmp_path, capture_output=True, text=True
     )
     if built.returncode != 0:
-        pytest.skip("the compiler has no sanitizers: install libasan and libubsan to run this")
+        missing("the compiler has no sanitizers: install libasan and libubsan to run this")
     windows = c_windows(20, shape)
     done = subprocess.run(
         [str(tmp_path / "main")], input=windows.tobytes(), capture_output=True, cwd=tmp_path
