@@ -24,7 +24,7 @@ CHUNK = 1 << 16
 def resample_at(
     signal: FloatArray, rate: float, times: NDArray[np.float64], target_rate: float
 ) -> NDArray[np.float64]:
-    """Evaluate a signal at instants through a Kaiser-windowed sinc.
+    """Evaluate signals of one rate at instants through a Kaiser-windowed sinc.
 
     The cut-off (-6 dB) is half the slower rate: from 125 to 32 Hz the pass-band is flat to 10 Hz
     and 22 Hz and above, which would alias below 10 Hz, lose 44 dB or more. Before the first
@@ -33,7 +33,7 @@ def resample_at(
 
     Parameters
     ----------
-    signal : ndarray of shape (n_samples,)
+    signal : ndarray of shape (n_samples, n_signals)
         Samples taken ``k / rate`` seconds after the start.
     rate : float
         Sampling rate of `signal` in Hz.
@@ -44,20 +44,20 @@ def resample_at(
 
     Returns
     -------
-    ndarray of the shape of `times`
-        The signal at the instants.
+    ndarray of shape (*times.shape, n_signals)
+        The signals at the instants.
     """
     steps = np.rint(times.ravel() * (rate / PHASE_STEP)).astype(np.int64)
     unique, inverse = np.unique(steps, return_inverse=True)
-    values = np.empty(len(unique))
+    values = np.empty((len(unique), signal.shape[1]))
     per_sample = round(1 / PHASE_STEP)
     for start in range(0, len(unique), CHUNK):
         base, phase = np.divmod(unique[start : start + CHUNK], per_sample)
         phases, which = np.unique(phase, return_inverse=True)
         offsets, weights = _filter_bank(phases * PHASE_STEP, rate, target_rate)
         index = np.clip(base[:, None] + offsets, 0, len(signal) - 1)
-        values[start : start + CHUNK] = np.einsum("tk,tk->t", signal[index], weights[which])
-    return values[inverse].reshape(times.shape)
+        values[start : start + CHUNK] = np.einsum("tks,tk->ts", signal[index], weights[which])
+    return values[inverse].reshape(*times.shape, -1)
 
 
 def _filter_bank(

@@ -16,7 +16,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from pulsehr._splitting import hold_out
 from pulsehr._validation import check_windows

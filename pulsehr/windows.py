@@ -218,9 +218,14 @@ class PPGWindower(TransformerMixin, BaseEstimator):
             instants = np.array([X[row].instant for row in rows])
             self._check_instants(recording, instants)
             times = self._sample_times(instants, settling + n_times)
-            for channel, signal in enumerate(_signals(recording)):
-                cut = resample_at(*signal, times, self.sampling_rate)
-                windows[rows, channel] = self._bandpassed(cut, settling)
+            cut = np.concatenate(
+                [
+                    resample_at(*signals, times, self.sampling_rate)
+                    for signals in _signals(recording)
+                ],
+                axis=2,
+            )
+            windows[rows] = self._bandpassed(np.moveaxis(cut, 2, 1), settling)
         return windows
 
     def _sample_times(self, instants: NDArray[np.float64], n_times: int) -> NDArray[np.float64]:
@@ -297,11 +302,10 @@ class PPGWindower(TransformerMixin, BaseEstimator):
 
 
 def _signals(recording: Recording) -> Iterator[tuple[FloatArray, float]]:
-    """Yield each channel of a recording with its rate in Hz."""
-    yield recording.ppg, recording.ppg_rate
+    """Yield the signals (n_samples, n_signals) of each sensor with their rate in Hz."""
+    yield recording.ppg[:, np.newaxis], recording.ppg_rate
     if recording.acc is not None and recording.acc_rate is not None:
-        for axis in range(3):
-            yield recording.acc[:, axis], recording.acc_rate
+        yield recording.acc, recording.acc_rate
 
 
 def _common_channels(recordings: list[Recording]) -> int:

@@ -54,7 +54,7 @@ def test_resampling_removes_what_would_alias(frequency):
 
 
 def test_resampling_looks_no_further_than_it_says():
-    signal, rate, target = np.random.default_rng(0).normal(size=1000), 125.0, 32.0
+    signal, rate, target = np.random.default_rng(0).normal(size=(1000, 1)), 125.0, 32.0
     times = np.array([4.0])
     changed = signal.copy()
     changed[int(np.ceil((4.0 + HALF_WIDTH / target) * rate)) :] += 1e6
