@@ -45,6 +45,11 @@ def hold_out(
         return everything, everything[:0]
     if groups is not None and len(np.unique(groups)) > 1:
         splitter = GroupShuffleSplit(n_splits=1, test_size=fraction, random_state=rng)
+        if fraction * len(np.unique(groups)) > len(np.unique(groups)) - 1:
+            raise ValueError(
+                f"validation_fraction={fraction:g} leaves none of {len(np.unique(groups))} "
+                f"subjects to train on"
+            )
         train, valid = next(splitter.split(everything, groups=groups))
         return train, valid
     return _hold_out_stretches(n_rows, fraction, rng)

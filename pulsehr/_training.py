@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,6 +23,9 @@ from tqdm import tqdm
 
 from pulsehr._splitting import hold_out
 from pulsehr._validation import check_windows
+
+#: Torch has one generator for all threads: those that train take turns.
+_GENERATORS = threading.Lock()
 
 #: Windows per forward pass outside training: bounds the memory of `predict`.
 INFERENCE_BATCH = 512
@@ -133,7 +139,7 @@ def train(
         _WindowDataset(*dataset[rows_train]),
         _WindowDataset(*dataset[rows_valid]),
     )
-    with torch.random.fork_rng(enabled=True):
+    with _GENERATORS, torch.random.fork_rng(enabled=True):
         torch.manual_seed(rng.randint(np.iinfo(np.int32).max))
         module = _initial_network(estimator, network, windows.shape[1:], training.targets[0])
         early = EarlyStopping(
@@ -163,7 +169,13 @@ def _initial_network(
 ) -> nn.Module:
     module: Any = network(*shape, tuple(estimator.filters), estimator.dropout)
     if estimator.warm_start and hasattr(estimator, "network_"):
-        module.load_state_dict(estimator.network_.state_dict())
+        try:
+            module.load_state_dict(estimator.network_.state_dict())
+        except RuntimeError:
+            raise ValueError(
+                f"{type(estimator).__name__}: warm_start needs the windows and filters of the last "
+                f"fit, got windows of {shape} and filters {tuple(estimator.filters)}"
+            ) from None
     else:
         # the output starts at the median label, where the L1 loss of a constant is least
         nn.init.constant_(module.out.bias, float(y.median()))
@@ -202,17 +214,36 @@ def _skorch_net(
 def _run(net: NeuralNet, training: _WindowDataset, early: EarlyStopping) -> bool:
     """Run the epochs; return whether Ctrl-C ended them."""
     net.initialize()
-    interrupted = False
     net.notify("on_train_begin", X=training, y=None)
+    with _noted_ctrl_c() as pressed:
+        try:
+            net.fit_loop(training)
+        except KeyboardInterrupt:  # also how callbacks of skorch stop early
+            if pressed and early.best_epoch_ == 0:
+                raise
+        finally:
+            net.notify("on_train_end", X=training, y=None)
+    return bool(pressed)
+
+
+@contextmanager
+def _noted_ctrl_c() -> Iterator[list[int]]:
+    """Yield a list that is empty until Ctrl-C is pressed, which raises as always."""
+    pressed: list[int] = []
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(previous):
+        yield pressed  # no Ctrl-C arrives here
+        return
+
+    def note(number: int, frame: Any) -> None:
+        pressed.append(number)
+        previous(number, frame)
+
+    signal.signal(signal.SIGINT, note)
     try:
-        net.fit_loop(training)
-    except KeyboardInterrupt:  # also how skorch stops early
-        interrupted = early.misses_ != early.patience
-        if interrupted and early.best_epoch_ == 0:
-            raise
+        yield pressed
     finally:
-        net.notify("on_train_end", X=training, y=None)
-    return interrupted
+        signal.signal(signal.SIGINT, previous)
 
 
 def _batches(dataset: _WindowDataset, batch_size: int, shuffle: bool = False) -> DataLoader[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import (
     check_array,
     check_consistent_length,
@@ -15,7 +16,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from pulsehr.recordings import Reading, are_readings
+from pulsehr.recordings import is_number, readings_in
 
 
 def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> NDArray[np.float32]:
@@ -45,22 +46,26 @@ def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> ND
         If X holds readings.
     """
     name = type(estimator).__name__
-    if are_readings(X) or (isinstance(X, (list, tuple)) and any(isinstance(x, Reading) for x in X)):
+    if readings_in(X) is not None:
         raise TypeError(
             f"{name}: X must hold windows, got readings: put a PPGWindower before it, as in "
             f"make_pipeline(PPGWindower(), ...)"
         )
-    if isinstance(X, (list, tuple)) and len(X) == 0:
-        raise ValueError(f"{name}: X must hold at least one row, got an empty {type(X).__name__}")
-    if np.ndim(X) == 3:
+    X = X if hasattr(X, "ndim") else np.asarray(X)
+    if X.shape == (0,):
+        raise ValueError(f"{name}: X must hold at least one row, got none")
+    if X.ndim == 3:
         windows = check_array(
             X, dtype=np.float32, allow_nd=True, estimator=estimator, input_name="X"
         )
+        if windows.shape[2] == 0:
+            raise ValueError(f"{name}: windows must hold samples, got shape {windows.shape}")
         if reset:
+            estimator.__dict__.pop("feature_names_in_", None)
             estimator.n_features_in_ = windows.shape[1] * windows.shape[2]
         elif hasattr(estimator, "n_features_in_"):
             _check_shape(name, windows.shape[1:], estimator.n_channels_, estimator.n_features_in_)
-        return windows
+        return _own(windows)
     rows = validate_data(estimator, X, dtype=np.float32, reset=reset)
     n_channels = n_channels if reset else getattr(estimator, "n_channels_", n_channels)
     if not isinstance(n_channels, (int, np.integer)) or n_channels < 1:
@@ -70,7 +75,12 @@ def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> ND
             f"{name}: rows of X must hold a multiple of n_channels={n_channels} values, "
             f"got {rows.shape[1]}"
         )
-    return rows.reshape(len(rows), n_channels, -1)
+    return _own(rows.reshape(len(rows), n_channels, -1))
+
+
+def _own(windows: Any) -> NDArray[np.float32]:
+    """Return windows as torch wants them: without negative strides, and writeable."""
+    return np.require(windows, np.float32, ["C_CONTIGUOUS", "WRITEABLE"])
 
 
 def _check_shape(name: str, shape: tuple[int, ...], n_channels: int, n_features: int) -> None:
@@ -79,6 +89,11 @@ def _check_shape(name: str, shape: tuple[int, ...], n_channels: int, n_features:
             f"{name}: windows must have {n_channels} channels of {n_features // n_channels} "
             f"times as in fit, got {shape[0]} channels of {shape[1]} times"
         )
+
+
+def generator(random_state: Any) -> np.random.RandomState:
+    """Return the generator of a seed; with None a new one, which leaves numpy's own alone."""
+    return np.random.RandomState() if random_state is None else check_random_state(random_state)
 
 
 @contextmanager
@@ -98,8 +113,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return bool(number and np.isfinite(value))
+    return is_number(value) and bool(np.isfinite(value))
 
 
 def _is_share(value: Any) -> bool:

@@ -11,7 +11,7 @@ from scipy.signal.windows import hann
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from pulsehr._validation import check_windows
+from pulsehr._validation import check_windows, restored_on_error
 
 
 class SpectralPeakRegressor(RegressorMixin, BaseEstimator):
@@ -75,7 +75,9 @@ class SpectralPeakRegressor(RegressorMixin, BaseEstimator):
         SpectralPeakRegressor
             Itself.
         """
-        self.n_channels_ = check_windows(self, X, n_channels=self.n_channels, reset=True).shape[1]
+        with restored_on_error(self):
+            windows = check_windows(self, X, n_channels=self.n_channels, reset=True)
+            self.n_channels_ = windows.shape[1]
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pulsehr.recordings import Reading, are_readings, group_by_recording
+from pulsehr.recordings import Reading, group_by_recording, readings_in
 
 
 class HeartRateDisplay:
@@ -97,7 +97,7 @@ class HeartRateDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        if not are_readings(X):
+        if readings_in(X) is None:
             raise TypeError(f"HeartRateDisplay: X must hold readings, got {type(X).__name__}")
         recordings = [recording for recording, _ in group_by_recording(X)]
         if len(recordings) > 1:

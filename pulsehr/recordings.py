@@ -17,6 +17,9 @@ HEART_RATE_RANGE = (20.0, 250.0)
 #: PPG and acceleration may end this far apart (s) and still belong together.
 MAX_END_DIFFERENCE = 1.0
 
+#: Labels may lie this far (s) after the end of the signals: one window of a public data set.
+MAX_LATE_LABEL = 8.0
+
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Recording:
@@ -174,6 +177,7 @@ class Recording:
         """
         if self.heart_rate_times is None:
             raise self._error("has no heart_rate labels")
+        window = self._positive("window", window)
         times = self.heart_rate_times
         usable = (times >= window - 1e-6) & (times <= self.duration + 1e-6)
         return [Reading(self, float(t)) for t in times[usable]]
@@ -204,29 +208,24 @@ class Recording:
         return ValueError(f"Recording {self.name!r}: {message}")
 
     def _positive(self, field: str, value: Any) -> float:
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"Recording {self.name!r}: {field} must be a number, got {value!r}"
-            ) from None
-        if not (np.isfinite(number) and number > 0):
+        if not is_number(value):
+            raise TypeError(f"Recording {self.name!r}: {field} must be a number, got {value!r}")
+        if not (np.isfinite(value) and value > 0):
             raise self._error(f"{field} must be > 0, got {value}")
-        return number
+        return float(value)
 
     def _rate(self, field: str, value: float | None) -> float:
         return self._positive(f"{field} (Hz)", value)
 
-    def _array(self, field: str, value: ArrayLike) -> FloatArray:
-        try:
-            array = np.asarray(value)
-            array = array if array.dtype.kind == "f" else array.astype(np.float64)
-            if array.dtype not in (np.float32, np.float64):
-                array = array.astype(np.float32)
-        except (TypeError, ValueError):
+    def _array(self, field: str, value: Any, dtype: type) -> FloatArray:
+        """Convert to finite numbers; masked samples count as missing."""
+        array = np.ma.filled(value, np.nan) if np.ma.is_masked(value) else np.asarray(value)
+        if array.dtype.kind not in "fiu":
             raise TypeError(
-                f"Recording {self.name!r}: {field} must be numeric, got {type(value).__name__}"
-            ) from None
+                f"Recording {self.name!r}: {field} must be numeric, got {_kind(value, array)}"
+            )
+        with np.errstate(over="ignore"):
+            array = array.astype(dtype, copy=False)
         if not np.isfinite(array).all():
             first = np.argwhere(~np.isfinite(array))[0].tolist()
             raise self._error(
@@ -236,7 +235,7 @@ class Recording:
         return array
 
     def _signal(self, field: str, value: ArrayLike, ndim: int) -> FloatArray:
-        array = self._array(field, value)
+        array = self._array(field, value, np.float32)
         if ndim == 2 and array.ndim == 2 and array.shape[0] == 3 != array.shape[1]:
             array = array.T
         wanted = "(n_samples,)" if ndim == 1 else "(n_samples, 3)"
@@ -248,7 +247,7 @@ class Recording:
         if np.any(constant):
             where = "" if ndim == 1 else f" axis {'xyz'[int(np.argmax(constant))]}"
             raise self._error(f"{field}{where} is constant: is the sensor connected?")
-        signal: FloatArray = _read_only(array.astype(np.float32, copy=False), value)
+        signal: FloatArray = _read_only(array, value)
         return signal
 
     def _check_ends(self) -> None:
@@ -269,11 +268,13 @@ class Recording:
         if values is None:
             return
         text = field == "activity"
-        array = np.asarray(values, dtype=np.str_) if text else self._array(field, values)
-        when = self._array(times_field, times).astype(np.float64)
-        if array.ndim != 1 or array.shape != when.shape:
+        array: NDArray[Any] = (
+            np.array(values, dtype=np.str_) if text else self._array(field, values, np.float64)
+        )
+        when = self._array(times_field, times, np.float64)
+        if array.ndim != 1 or array.shape != when.shape or len(array) == 0:
             raise self._error(
-                f"{field} and {times_field} must be 1-D and of equal length, "
+                f"{field} and {times_field} must be 1-D, not empty and of equal length, "
                 f"got shapes {array.shape} and {when.shape}"
             )
         if np.any(np.diff(when) <= 0):
@@ -282,8 +283,14 @@ class Recording:
         self._set(times_field, _read_only(when, times))
 
     def _check_heart_rate(self) -> None:
-        if self.heart_rate is None:
+        if self.heart_rate is None or self.heart_rate_times is None:
             return
+        first, last = self.heart_rate_times[[0, -1]]
+        if first < 0 or last > self.duration + MAX_LATE_LABEL:
+            raise self._error(
+                f"heart_rate_times must lie within the {self.duration:g} s of the signals, got "
+                f"{first:g} to {last:g}: are they seconds, and the rates in Hz?"
+            )
         low, high = HEART_RATE_RANGE
         outside = (self.heart_rate < low) | (self.heart_rate > high)
         if outside.any():
@@ -327,6 +334,8 @@ class Reading:
             raise TypeError(
                 f"Reading: recording must be a Recording, got {type(self.recording).__name__}"
             )
+        if not is_number(self.instant):
+            raise TypeError(f"Reading: instant must be a number, got {self.instant!r}")
         if not np.isfinite(self.instant):
             raise ValueError(f"Reading: instant must be finite, got {self.instant}")
 
@@ -351,10 +360,39 @@ class Reading:
         return float(labels[index])
 
 
-def are_readings(X: Any) -> bool:
-    """Tell whether X is a non-empty list, tuple or 1-D object array of readings."""
-    rows = isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim == 1)
-    return rows and len(X) > 0 and isinstance(X[0], Reading)
+def is_number(value: object) -> bool:
+    """Tell whether a value is a real number, not a truth value and not text."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def readings_in(X: Any) -> Any:
+    """Return X as a sequence of rows if it holds readings, None if it holds none.
+
+    Parameters
+    ----------
+    X : list, tuple, object array or pandas Series of Reading, or anything else
+        What a user passes as X.
+
+    Returns
+    -------
+    sequence or None
+        The rows; `group_by_recording` checks each of them.
+
+    Raises
+    ------
+    TypeError
+        If X is one reading or one recording.
+    """
+    if isinstance(X, (Reading, Recording)):
+        hint = "[reading]" if isinstance(X, Reading) else "recording.readings()"
+        raise TypeError(f"X must be a list of Reading, got one {type(X).__name__}: pass {hint}")
+    if hasattr(X, "to_numpy"):
+        X = X.to_numpy()
+    if isinstance(X, np.ndarray):
+        X = X.ravel() if X.dtype == object else ()
+    if not isinstance(X, (list, tuple, np.ndarray)):
+        return None
+    return X if any(isinstance(row, (Reading, Recording)) for row in X) else None
 
 
 def group_by_recording(X: Sequence[Reading]) -> list[tuple[Recording, NDArray[np.intp]]]:
@@ -379,7 +417,8 @@ def group_by_recording(X: Sequence[Reading]) -> list[tuple[Recording, NDArray[np
     recordings: dict[int, Recording] = {}
     for row, reading in enumerate(X):
         if not isinstance(reading, Reading):
-            raise TypeError(f"row {row} of X must be a Reading, got {type(reading).__name__}")
+            hint = ": pass recording.readings()" if isinstance(reading, Recording) else ""
+            raise TypeError(f"row {row} of X must be a Reading, got {type(reading).__name__}{hint}")
         recordings.setdefault(id(reading.recording), reading.recording)
         rows.setdefault(id(reading.recording), []).append(row)
     return [(recordings[key], np.array(index)) for key, index in rows.items()]
@@ -387,7 +426,15 @@ def group_by_recording(X: Sequence[Reading]) -> list[tuple[Recording, NDArray[np
 
 def _read_only(array: Any, original: Any) -> Any:
     """Return a read-only array that no caller can write through."""
-    shared = isinstance(original, np.ndarray) and np.shares_memory(array, original)
-    array = array.copy() if shared and original.flags.writeable else array.view()
+    own = isinstance(original, (list, tuple)) or not np.may_share_memory(
+        array, np.asarray(original)
+    )
+    # a file that was mapped for reading stays where it is
+    if not own and getattr(original, "mode", None) != "r":
+        array = array.copy()
     array.flags.writeable = False
-    return array
+    return array.view()
+
+
+def _kind(value: object, array: NDArray[Any]) -> str:
+    return type(value).__name__ if array.dtype.kind == "O" else f"values of type {array.dtype}"

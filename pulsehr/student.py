@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from torch import nn
 
@@ -23,13 +22,14 @@ from pulsehr._training import (
 from pulsehr._validation import (
     check_hyperparameters,
     check_training_rows,
+    generator,
     restored_on_error,
 )
 from pulsehr.distillation import RELATIONS, DistillationLoss, LabelLoss
 from pulsehr.networks import N_FEATURES, DistilledStudent
 
 
-class DistilledStudentRegressor(RegressorMixin, BaseEstimator):
+class DistilledStudentRegressor(RegressorMixin, TransformerMixin, BaseEstimator):
     """Estimate heart rate by a small network that learns from a teacher ([1]_).
 
     Shared convolutions along time, then one convolution across the modalities. The
@@ -192,9 +192,9 @@ class DistilledStudentRegressor(RegressorMixin, BaseEstimator):
         _check_teaching(self)
         with restored_on_error(self):
             windows, y, groups = check_training_rows(self, X, y, groups)
-            rng = check_random_state(self.random_state)
+            rng = generator(self.random_state)
             self.teacher_ = _fitted_teacher(self.teacher, windows, y, groups, rng)
-            targets = [y, *_lessons(self.teacher_, windows)]
+            targets = [y, *_lessons(self, windows)]
             trained = train(self, DistilledStudent, _criterion(self), windows, targets, groups, rng)
             keep(self, trained, windows)
             self.ranges_ = layer_ranges(self.network_, windows)
@@ -265,6 +265,15 @@ def _check_teaching(student: DistilledStudentRegressor) -> None:
             f"DistilledStudentRegressor: teacher must be a regressor or None, "
             f"got {student.teacher!r}"
         )
+    if _compares_features(student) and not hasattr(student.teacher, "transform"):
+        raise TypeError(
+            f"DistilledStudentRegressor: teacher must have transform to give {N_FEATURES} "
+            f"features, got {student.teacher!r}: take another, or set prediction_weight=1"
+        )
+
+
+def _compares_features(student: DistilledStudentRegressor) -> bool:
+    return student.teacher is not None and student.prediction_weight < 1
 
 
 def _criterion(student: DistilledStudentRegressor) -> nn.Module:
@@ -301,19 +310,18 @@ def _fitted_teacher(
     return teacher
 
 
-def _lessons(teacher: Any, windows: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+def _lessons(
+    student: DistilledStudentRegressor, windows: NDArray[np.float32]
+) -> list[NDArray[np.float64]]:
     """Return the teacher's heart rates (n,) and features (n, 32), once for all epochs."""
-    if teacher is None:
+    if student.teacher_ is None:
         return []
-    if not hasattr(teacher, "transform"):
-        raise TypeError(
-            f"DistilledStudentRegressor: teacher must have transform to give {N_FEATURES} "
-            f"features, got {teacher!r}"
-        )
-    features = np.asarray(teacher.transform(windows))
+    features = np.zeros((len(windows), N_FEATURES))
+    if _compares_features(student):
+        features = np.asarray(student.teacher_.transform(windows))
     if features.shape != (len(windows), N_FEATURES):
         raise ValueError(
             f"DistilledStudentRegressor: the teacher's transform must give {N_FEATURES} features "
             f"a row, got shape {features.shape}"
         )
-    return [np.asarray(teacher.predict(windows)), features]
+    return [np.asarray(student.teacher_.predict(windows)), features]

@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import check_random_state
+from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 
 from pulsehr._training import fitted_outputs, keep, train
 from pulsehr._validation import (
     check_hyperparameters,
     check_training_rows,
+    generator,
     restored_on_error,
 )
 from pulsehr.distillation import LabelLoss
 from pulsehr.networks import PulseTeacher
 
 
-class PulseTeacherRegressor(RegressorMixin, BaseEstimator):
+class PulseTeacherRegressor(RegressorMixin, TransformerMixin, BaseEstimator):
     """Estimate heart rate by temporal convolutions and cross-attention (PULSE, [1]_).
 
     The PPG attends to the acceleration; with one channel it attends to itself. The defaults
@@ -150,7 +150,7 @@ class PulseTeacherRegressor(RegressorMixin, BaseEstimator):
         check_hyperparameters(self)
         with restored_on_error(self):
             windows, y, groups = check_training_rows(self, X, y, groups)
-            rng = check_random_state(self.random_state)
+            rng = generator(self.random_state)
             trained = train(self, PulseTeacher, LabelLoss(), windows, [y], groups, rng)
             keep(self, trained, windows)
         return self

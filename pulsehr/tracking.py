@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from pulsehr.recordings import Reading, group_by_recording
 
@@ -39,7 +40,7 @@ def causal_clip(heart_rate: ArrayLike) -> NDArray[np.float64]:
     >>> causal_clip([100.0] * 10 + [150.0])[-1].round(6)
     np.float64(110.0)
     """
-    clipped = np.array(heart_rate, dtype=np.float64)
+    clipped = column_or_1d(heart_rate, dtype=np.float64).copy()
     for k in range(CLIP_LENGTH, len(clipped)):
         mean = clipped[k - CLIP_LENGTH : k].mean()
         clipped[k] = np.clip(clipped[k], (1 - CLIP_SHARE) * mean, (1 + CLIP_SHARE) * mean)
@@ -60,8 +61,14 @@ def causal_clip_readings(X: list[Reading], heart_rate: ArrayLike) -> NDArray[np.
     -------
     ndarray of shape (n_readings,)
         The clipped heart rates, in the order of the rows.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many heart rates as readings.
     """
-    values = np.array(heart_rate, dtype=np.float64)
+    values = column_or_1d(heart_rate, dtype=np.float64).copy()
+    check_consistent_length(X, values)
     for _, rows in group_by_recording(X):
         in_time = rows[np.argsort([X[row].instant for row in rows], kind="stable")]
         values[in_time] = causal_clip(values[in_time])

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import butter, sosfilt, sosfilt_zi
+from scipy.signal import butter, sosfilt
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from pulsehr._resampling import resample_at
 from pulsehr._validation import check_hyperparameters, check_windows, restored_on_error
-from pulsehr.recordings import FloatArray, Recording, are_readings, group_by_recording
+from pulsehr.recordings import FloatArray, Recording, group_by_recording, readings_in
 
 #: Order of the Butterworth band-pass (two second-order sections).
 BANDPASS_ORDER = 2
@@ -21,8 +21,9 @@ BANDPASS_ORDER = 2
 #: Seconds of past on which the causal band-pass settles, in periods of its lower edge.
 SETTLING_PERIODS = 4.0
 
-#: A window whose spread is under this share of its largest value is flat.
-FLAT = 1e-6
+#: A window whose spread is under this share of its largest value is flat: float32 carries
+#: seven digits, so that less is the rounding of our own sums.
+FLAT = 1e-9
 
 NORMALIZATIONS = ("window", "channel", None)
 PADDINGS = ("error", "reflect")
@@ -32,8 +33,8 @@ class PPGWindower(TransformerMixin, BaseEstimator):
     """Cut the window that ends at each reading, resample and normalise it.
 
     One row in, one row out. A window holds the `window` seconds before the instant of its
-    reading, channel 0 the PPG and channels 1 to 3 the acceleration x, y, z in g. Sample ``k``
-    of a window lies ``window - k / sampling_rate`` seconds before the instant. Signals of other
+    reading, channel 0 the PPG and channels 1 to 3 the acceleration x, y, z in g. The last sample
+    lies ``1 / sampling_rate`` seconds before the instant. Signals of other
     rates are resampled with an anti-aliasing filter that looks at most five samples of the
     slower rate (0.16 s for the default of 32 Hz) past the instant, and never past the
     end of the recording.
@@ -170,7 +171,7 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         ValueError
             If an instant has too little past, or channels differ from those seen in `fit`.
         """
-        check_is_fitted(self, "n_channels_")
+        check_is_fitted(self, ["n_channels_"] + ["scale_"] * (self.normalize == "channel"))
         self._check_parameters()
         windows = self._cut(X, reset=False)
         if windows.shape[1] != self.n_channels_:
@@ -182,11 +183,13 @@ class PPGWindower(TransformerMixin, BaseEstimator):
 
     def _fit(self, X: Any) -> NDArray[np.float64]:
         self._check_parameters()
+        for name in ("mean_", "scale_", "n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)  # of an earlier fit
         windows = self._cut(X, reset=True)
         if self.normalize == "channel":
             mean = windows.mean(axis=(0, 2))
             scale = windows.std(axis=(0, 2))
-            flat = scale <= FLAT * np.maximum(np.abs(mean), np.finfo(np.float32).tiny)
+            flat = scale <= FLAT * np.abs(mean)
             if flat.any():
                 raise ValueError(
                     f"PPGWindower: channel {int(np.argmax(flat))} is constant in all training "
@@ -206,16 +209,17 @@ class PPGWindower(TransformerMixin, BaseEstimator):
 
     def _cut(self, X: Any, reset: bool) -> NDArray[np.float64]:
         """Return windows (n_windows, n_channels, n_times), band-passed, not yet normalised."""
-        if not are_readings(X):
+        readings = readings_in(X)
+        if readings is None:
             elsewhere = check_windows(self, X, n_channels=self.n_channels, reset=reset)
             return self._bandpassed(elsewhere.astype(np.float64), 0)
-        groups = group_by_recording(X)
+        groups = group_by_recording(readings)
         channels = _common_channels([recording for recording, _ in groups])
         settling = self._settling_samples()
         n_times = round(self.window * self.sampling_rate)
-        windows = np.empty((len(X), channels, n_times), dtype=np.float64)
+        windows = np.empty((len(readings), channels, n_times), dtype=np.float64)
         for recording, rows in groups:
-            instants = np.array([X[row].instant for row in rows])
+            instants = np.array([readings[row].instant for row in rows])
             self._check_instants(recording, instants)
             times = self._sample_times(instants, settling + n_times)
             cut = np.concatenate(
@@ -244,10 +248,10 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         if self.bandpass is None:
             return signals
         sos = butter(BANDPASS_ORDER, self.bandpass, "bandpass", fs=self.sampling_rate, output="sos")
-        # start as if the first sample had lasted forever
-        shape = (len(sos), *(1,) * (signals.ndim - 1), 2)
-        state = sosfilt_zi(sos).reshape(shape) * signals[None, ..., :1]
-        return sosfilt(sos, signals, axis=-1, zi=state)[0][..., settling:]
+        # as if the first sample had lasted forever: what is constant does not pass
+        filtered = sosfilt(sos, signals - signals[..., :1], axis=-1)[..., settling:]
+        filtered[_is_flat(signals[..., settling:])] = 0.0
+        return filtered
 
     def _settling_samples(self) -> int:
         if self.bandpass is None:
@@ -273,6 +277,16 @@ class PPGWindower(TransformerMixin, BaseEstimator):
                     f"{recording.name!r} {problem}"
                 )
 
+    def _edges(self) -> tuple[float, float]:
+        """Return the edges of the band-pass, which must be two numbers."""
+        try:
+            low, high = map(float, self.bandpass or ())
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"PPGWindower: bandpass must be (low, high) in Hz or None, got {self.bandpass!r}"
+            ) from None
+        return low, high
+
     def _check_parameters(self) -> None:
         check_hyperparameters(self)
         if round(self.window * self.sampling_rate) < 2:
@@ -286,7 +300,7 @@ class PPGWindower(TransformerMixin, BaseEstimator):
                     f"PPGWindower: {name} must be one of {known}, got {getattr(self, name)!r}"
                 )
         if self.bandpass is not None:
-            low, high = self.bandpass
+            low, high = self._edges()
             if not 0 < low < high < self.sampling_rate / 2:
                 raise ValueError(
                     f"PPGWindower: bandpass must satisfy 0 < low < high < "
@@ -322,10 +336,15 @@ def _common_channels(recordings: list[Recording]) -> int:
 
 def _normalize_window(windows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Centre every channel, and scale the PPG to unit standard deviation (flat: zeros)."""
-    largest = np.abs(windows[:, 0]).max(axis=1)
+    flat = _is_flat(windows[:, 0])
     windows = windows - windows.mean(axis=2, keepdims=True)
     scale = windows[:, 0].std(axis=1)
-    flat = scale <= FLAT * largest
     windows[:, 0] /= np.where(flat, 1.0, scale)[:, None]
     windows[flat, 0] = 0.0
     return windows
+
+
+def _is_flat(signals: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which signals (..., n_times) do not vary."""
+    largest = np.abs(signals).max(axis=-1)
+    return np.asarray(np.ptp(signals, axis=-1) <= FLAT * largest)

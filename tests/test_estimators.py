@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import signal
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -20,10 +22,11 @@ from sklearn.model_selection import (
     learning_curve,
 )
 from sklearn.pipeline import make_pipeline
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 
 from pulsehr import DistilledStudentRegressor, PPGWindower, PulseTeacherRegressor
 from pulsehr._training import InterruptedFitWarning
+from pulsehr.baselines import SpectralPeakRegressor
 from pulsehr.datasets import make_recordings
 
 SMALL = {"max_epochs": 3, "filters": (2, 3, 4), "batch_size": 16, "random_state": 0, "verbose": 0}
@@ -53,14 +56,14 @@ def data():
 
 
 class InterruptAt(Callback):
-    """Press Ctrl-C in the middle of an epoch."""
+    """Press Ctrl-C in the middle of an epoch, as a terminal does."""
 
     def __init__(self, epoch):
         self.epoch = epoch
 
     def on_batch_begin(self, net, **kwargs):
         if net.history[-1, "epoch"] == self.epoch:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
 
 def weights(estimator):
@@ -204,6 +207,14 @@ def test_fitted_and_frozen_teachers_teach_as_they_are(rows):
     assert alone.teacher_ is None
 
 
+def test_a_teacher_without_features_teaches_by_its_heart_rates(rows):
+    windows, y, _ = rows
+    teacher = SpectralPeakRegressor(sampling_rate=8)
+    student = DistilledStudentRegressor(teacher=teacher, prediction_weight=1.0, **SMALL)
+    alone = DistilledStudentRegressor(**SMALL).fit(windows, y)
+    assert (student.fit(windows, y).predict(windows) != alone.predict(windows)).any()
+
+
 def test_cross_validation_of_the_student_never_shows_test_rows_to_the_teacher(rows):
     windows, y, groups = rows
     seen = []
@@ -294,6 +305,19 @@ def test_ctrl_c_in_the_first_epoch_leaves_the_estimator_untouched(estimator, row
     assert vars(fitted) == {**before, "callbacks": fitted.callbacks}
 
 
+@every_estimator
+def test_a_callback_may_stop_the_training_without_a_word(estimator, rows):
+    windows, y, groups = rows
+    never_better = EarlyStopping(
+        patience=2, threshold=1e9, threshold_mode="abs", sink=lambda _: None
+    )
+    model = clone(estimator).set_params(max_epochs=20, callbacks=[never_better])
+    if getattr(model, "teacher", None) is not None:
+        model.set_params(teacher__max_epochs=20, teacher__callbacks=[clone(never_better)])
+    model.fit(windows, y, groups)
+    assert len(model.history_) < 20
+
+
 def test_ctrl_c_while_the_teacher_learns_leaves_the_student_untouched(rows):
     windows, y, _ = rows
     teacher = PulseTeacherRegressor(**SMALL, callbacks=[InterruptAt(2)])
@@ -312,7 +336,7 @@ def test_ctrl_c_while_the_teacher_learns_leaves_the_student_untouched(rows):
         ({"y": np.ones(59)}, ValueError, "inconsistent numbers of samples"),
         ({"y": None}, ValueError, "requires y to be passed"),
         ({"groups": np.ones(7)}, ValueError, "inconsistent numbers of samples"),
-        ({"X": []}, ValueError, "X must hold at least one row, got an empty list"),
+        ({"X": []}, ValueError, "X must hold at least one row, got none"),
         ({"X": np.zeros((60, 1, 1, 1))}, ValueError, "dim"),
     ],
 )
@@ -350,7 +374,7 @@ def test_bad_hyperparameters_are_refused(estimator, name, value, expected, rows)
         ({"label_weight": 1.5}, ValueError, "label_weight must be a number from 0 to 1, got 1.5"),
         ({"temperature": 0}, ValueError, "temperature must be a number > 0, got 0"),
         ({"teacher": "PULSE"}, TypeError, "teacher must be a regressor or None, got 'PULSE'"),
-        ({"teacher": DummyRegressor()}, TypeError, "teacher must have transform"),
+        ({"teacher": DummyRegressor()}, TypeError, "teacher must have transform to give 32"),
     ],
 )
 def test_bad_teaching_is_refused(parameters, error, message, rows):
@@ -378,6 +402,50 @@ def test_diverging_training_is_an_error(estimator, rows):
     with pytest.raises(ValueError, match=r"never a finite number in 3 epochs: lower lr=1e[+]30"):
         model.fit(windows, y)
     assert not hasattr(model, "network_")
+
+
+@every_estimator
+def test_no_seed_leaves_numpys_generator_alone(estimator, rows):
+    before = np.random.get_state()[2]  # noqa: NPY002 it is the test
+    clone(estimator).set_params(random_state=None, max_epochs=1).fit(*rows[:2])
+    assert np.random.get_state()[2] == before  # noqa: NPY002 it is the test
+
+
+@every_estimator
+def test_threads_that_fit_at_once_do_not_change_each_other(estimator, rows):
+    windows, y, _ = rows
+    models = [clone(estimator) for _ in range(3)]
+    threads = [Thread(target=model.fit, args=(windows, y)) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for model in models[1:]:
+        np.testing.assert_array_equal(model.predict(windows), models[0].predict(windows))
+
+
+@every_estimator
+def test_windows_may_be_read_only_and_lie_in_any_order(estimator, rows):
+    windows, y, _ = rows
+    expected = clone(estimator).fit(windows, y).predict(windows)
+    backwards = windows[:, :, ::-1].copy()[:, :, ::-1]
+    backwards.flags.writeable = False
+    fitted = clone(estimator).fit(backwards, y)
+    np.testing.assert_array_equal(fitted.predict(backwards), expected)
+
+
+def test_warm_start_with_another_shape_is_refused(rows):
+    windows, y, _ = rows
+    model = DistilledStudentRegressor(**SMALL, warm_start=True).fit(windows, y)
+    with pytest.raises(ValueError, match="warm_start needs the windows and filters of the last"):
+        model.fit(windows[:, :, :32], y)
+
+
+def test_a_split_that_leaves_no_subject_to_train_on_is_refused(rows):
+    windows, y, _ = rows
+    model = PulseTeacherRegressor(**SMALL, validation_fraction=0.6)
+    with pytest.raises(ValueError, match=r"validation_fraction=0.6 leaves none of 2 subjects"):
+        model.fit(windows, y, groups=np.repeat(["a", "b"], 30))
 
 
 def test_verbose_shows_progress(rows, capsys):

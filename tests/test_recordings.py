@@ -9,10 +9,20 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from pulsehr import Reading, Recording
-from pulsehr.recordings import are_readings, group_by_recording
+from pulsehr.recordings import group_by_recording, readings_in
 
 PPG = np.sin(np.arange(640) / 5)
 ACC = np.random.default_rng(0).normal(size=(640, 3))
+
+
+class Series:
+    """What numpy reads through __array__, as a column of a data frame."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, dtype=dtype, copy=copy)
 
 
 def make(**changes):
@@ -40,7 +50,14 @@ def with_value(array, value):
         ({"ppg_rate": np.nan}, r"ppg_rate \(Hz\) must be > 0, got nan"),
         ({"acc_rate": None}, "acc and acc_rate go together"),
         ({"acc": ACC[:300]}, r"ppg lasts 20.00 s but acc 9.38 s: check ppg_rate"),
+        ({"ppg": PPG * 1e300}, "ppg must be finite"),
+        ({"ppg": PPG + 1e12}, "ppg is constant"),
+        ({"ppg": np.ma.masked_array(PPG, PPG > 0.9)}, "ppg must be finite"),
         ({"heart_rate": [70]}, "heart_rate and heart_rate_times go together"),
+        ({"heart_rate": [], "heart_rate_times": []}, "must be 1-D, not empty"),
+        ({"heart_rate": [70], "heart_rate_times": [8000]}, "within the 20 s of the signals, got"),
+        ({"heart_rate": [70], "heart_rate_times": [-2]}, "within the 20 s of the signals, got"),
+        ({"activity": [], "activity_times": []}, "must be 1-D, not empty"),
         ({"heart_rate": [70, 80], "heart_rate_times": [8]}, r"equal length, got shapes \(2,\)"),
         ({"heart_rate": [70, 19], "heart_rate_times": [8, 9]}, "20 to 250 bpm, got 19 at index 1"),
         ({"heart_rate": [251], "heart_rate_times": [8]}, "20 to 250 bpm, got 251 at index 0"),
@@ -55,7 +72,15 @@ def test_bad_recording_is_refused_with_its_name(changes, message):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"ppg": ["a"] * 640}, "ppg must be numeric"), ({"ppg_rate": "fast"}, "must be a number")],
+    [
+        ({"ppg": ["a"] * 640}, "ppg must be numeric, got values of type <U1"),
+        ({"ppg": PPG.astype(str)}, "ppg must be numeric"),
+        ({"ppg": PPG + 1j}, "ppg must be numeric, got values of type complex128"),
+        ({"ppg": PPG > 0}, "ppg must be numeric, got values of type bool"),
+        ({"ppg": None}, "ppg must be numeric, got NoneType"),
+        ({"ppg_rate": "64"}, r"ppg_rate \(Hz\) must be a number, got '64'"),
+        ({"ppg_rate": True}, "must be a number, got True"),
+    ],
 )
 def test_text_where_numbers_belong_is_a_type_error(changes, message):
     with pytest.raises(TypeError, match=f"Recording 'r1': .*{message}"):
@@ -64,9 +89,14 @@ def test_text_where_numbers_belong_is_a_type_error(changes, message):
 
 def test_arrays_are_read_only_and_independent_of_the_callers():
     mine = PPG.astype(np.float32)
-    recording = make(ppg=mine)
+    view = mine[:]
+    view.flags.writeable = False
+    by_array, by_view, by_series = make(ppg=mine), make(ppg=view), make(ppg=Series(mine))
     mine[0] = 99
-    assert recording.ppg[0] == np.float32(PPG[0])
+    for recording in (by_array, by_view, by_series):
+        assert recording.ppg[0] == np.float32(PPG[0])
+        with pytest.raises(ValueError, match="cannot set WRITEABLE"):
+            recording.ppg.flags.writeable = True
     with pytest.raises(ValueError, match="read-only"):
         recording.ppg[0] = 1
     with pytest.raises(AttributeError):
@@ -112,6 +142,8 @@ def test_reading_wants_a_recording_and_a_finite_instant():
         Reading("S1", 8.0)
     with pytest.raises(ValueError, match="instant must be finite, got nan"):
         Reading(make(), np.nan)
+    with pytest.raises(TypeError, match="instant must be a number, got '8'"):
+        Reading(make(), "8")
 
 
 def test_activity_lasts_until_the_next():
@@ -120,6 +152,12 @@ def test_activity_lasts_until_the_next():
         *("", "rest", "rest", "walk", "walk")
     ]
     assert make().activity_at([3]).tolist() == [""]
+
+
+def test_a_file_mapped_for_reading_is_not_copied(tmp_path):
+    np.save(tmp_path / "ppg.npy", PPG.astype(np.float32))
+    mapped = np.load(tmp_path / "ppg.npy", mmap_mode="r")
+    assert np.shares_memory(make(ppg=mapped).ppg, mapped)
 
 
 def test_pickled_readings_hold_each_recording_once():
@@ -135,10 +173,12 @@ def test_readings_are_rows_in_lists_and_object_arrays():
     readings = make().readings()
     array = np.array(readings, dtype=object)
     assert array.shape == (7,)
-    assert are_readings(readings)
-    assert are_readings(array)
-    assert not are_readings([])
-    assert not are_readings(np.zeros((3, 4)))
+    assert readings_in(readings) is readings
+    assert readings_in(tuple(readings)) == tuple(readings)
+    assert readings_in(array).tolist() == readings
+    assert readings_in(array[:, None]).tolist() == readings
+    assert readings_in([]) is None
+    assert readings_in(np.zeros((3, 4))) is None
     assert len(train_test_split(readings, random_state=0)[0]) == 5
 
 

@@ -34,3 +34,9 @@ def test_recordings_are_clipped_apart_in_order_of_time_whatever_the_rows():
     order = rng.permutation(60)
     shuffled = causal_clip_readings([X[k] for k in order], values[order])
     np.testing.assert_array_equal(shuffled, expected[order])
+
+
+def test_values_and_readings_go_together():
+    recording = Recording(ppg=np.sin(np.arange(640)), ppg_rate=32, subject="a")
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        causal_clip_readings(recording.readings(), np.ones(50))

@@ -117,6 +117,27 @@ def test_a_flat_ppg_window_becomes_zeros():
     assert not PPGWindower().fit_transform([Reading(recording, 20)]).any()
 
 
+def test_a_flat_window_stays_flat_under_a_bandpass():
+    ppg = np.r_[np.sin(np.arange(1000) / 5), np.full(1000, 512.3)]
+    recording = Recording(ppg=ppg, ppg_rate=50, subject="S1")
+    assert not PPGWindower(bandpass=(0.4, 4)).fit_transform([Reading(recording, 35)]).any()
+
+
+def test_a_weak_pulse_on_a_large_offset_is_not_flat():
+    recording = tone(1.2)
+    strong = PPGWindower().fit_transform(recording.readings())
+    offset = Recording(ppg=recording.ppg + np.float32(2**17), ppg_rate=125, subject="S1")
+    np.testing.assert_allclose(PPGWindower().fit_transform(offset.readings()), strong, atol=0.02)
+
+
+def test_a_new_fit_forgets_the_last(recording):
+    windower = PPGWindower(normalize="channel").fit(np.random.default_rng(0).normal(size=(3, 4, 9)))
+    windower.set_params(normalize="window").fit(recording.readings())
+    assert {name for name in vars(windower) if name.endswith("_")} == {"n_channels_"}
+    with pytest.raises(NotFittedError):
+        windower.set_params(normalize="channel").transform(recording.readings())
+
+
 def test_a_channel_flat_in_all_training_windows_is_an_error():
     ppg = np.r_[np.full(1000, 512.0), np.sin(np.arange(1000) / 5)]
     readings = [Reading(Recording(ppg=ppg, ppg_rate=32, subject="S1"), 20)]
@@ -184,6 +205,7 @@ def test_windows_cut_elsewhere_keep_their_rows():
         ({"normalize": "zscore"}, r"normalize must be one of \('window', 'channel', None\)"),
         ({"padding": "zeros"}, r"padding must be one of \('error', 'reflect'\), got 'zeros'"),
         ({"bandpass": (4, 0.4)}, "bandpass must satisfy 0 < low < high < 16 Hz"),
+        ({"bandpass": 3}, r"bandpass must be \(low, high\) in Hz or None, got 3"),
         ({"bandpass": (0.4, 16)}, "bandpass must satisfy 0 < low < high < 16 Hz"),
     ],
 )
@@ -201,7 +223,9 @@ def with_nan(shape):
 @pytest.mark.parametrize(
     ("X", "error", "message"),
     [
-        ([], ValueError, "X must hold at least one row, got an empty list"),
+        ([], ValueError, "X must hold at least one row, got none"),
+        (np.array([], dtype=object), ValueError, "X must hold at least one row, got none"),
+        (np.ones((5, 4, 0)), ValueError, "windows must hold samples"),
         (with_nan((5, 4, 16)), ValueError, "contains NaN"),
         (np.ones((5, 10)), ValueError, "multiple of n_channels=4 values, got 10"),
         (np.array(["a", "b"], dtype=object), ValueError, "could not convert string to float"),
@@ -216,6 +240,12 @@ def test_bad_rows_are_refused(X, error, message):
 def test_a_row_that_is_no_reading_is_refused(recording):
     with pytest.raises(TypeError, match="row 27 of X must be a Reading, got float"):
         PPGWindower().fit([*recording.readings(), 3.0])
+    with pytest.raises(TypeError, match="row 0 of X must be a Reading, got NoneType"):
+        PPGWindower().fit([None, *recording.readings()])
+    with pytest.raises(TypeError, match=r"got Recording: pass recording.readings\(\)"):
+        PPGWindower().fit([recording])
+    with pytest.raises(TypeError, match=r"got one Recording: pass recording.readings\(\)"):
+        PPGWindower().fit(recording)
 
 
 def test_recordings_with_and_without_acceleration_do_not_mix(recording):

@@ -68,11 +68,11 @@ def dataset_from_recordings(recordings: Sequence[Recording]) -> HeartRateDataset
     Raises
     ------
     ValueError
-        If there are no recordings or one has no labels.
+        If there are no recordings, or one has no label with eight seconds of past.
     """
     if len(recordings) == 0:
         raise ValueError("dataset_from_recordings: expected at least one recording, got none")
-    X = [reading for recording in recordings for reading in recording.labelled_readings()]
+    X = [reading for recording in recordings for reading in _labelled_readings(recording)]
     activity = [reading.recording.activity_at(reading.instant) for reading in X]
     return HeartRateDataset(
         X=X,
@@ -81,3 +81,13 @@ def dataset_from_recordings(recordings: Sequence[Recording]) -> HeartRateDataset
         activity=np.array(activity, dtype=np.str_),
         recordings=list(recordings),
     )
+
+
+def _labelled_readings(recording: Recording) -> list[Reading]:
+    readings = recording.labelled_readings()
+    if not readings:
+        raise ValueError(
+            f"dataset_from_recordings: {recording!r} must have labels with eight seconds of past "
+            f"before its end, got none"
+        )
+    return readings

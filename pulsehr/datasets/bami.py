@@ -138,7 +138,10 @@ def load_bami(folder: str | os.PathLike[str], *, ppg_channel: int | str = 0) -> 
     files = find_files(who, root, SIGNAL_FILES)
     if not files:
         raise ValueError(f"{who}: expected files {FILE_NAMES}, got none below {str(root)!r}")
-    trimmed = [f for f in files if f.replace("BAMI1", "Subject") in files.keys() - {f}]
+    whole = {_kind_and_number(name)[1] for name in files if name.startswith("Subject")}
+    trimmed = [
+        name for name in files if name.startswith("BAMI1") and _kind_and_number(name)[1] in whole
+    ]
     if trimmed:
         warnings.warn(
             f"{who}: left out {', '.join(trimmed)}: trimmed copies of Subject_<k>.mat, which "
@@ -150,10 +153,14 @@ def load_bami(folder: str | os.PathLike[str], *, ppg_channel: int | str = 0) -> 
     )
 
 
-def _read_recording(path: Path, ppg_channel: int | str) -> Recording:
-    match = SIGNAL_FILES.fullmatch(path.name)
+def _kind_and_number(name: str) -> tuple[str, int]:
+    match = SIGNAL_FILES.fullmatch(name)
     assert match is not None
-    kind, number = match[1], int(match[2])
+    return match[1], int(match[2])
+
+
+def _read_recording(path: Path, ppg_channel: int | str) -> Recording:
+    kind, number = _kind_and_number(path.name)
     read = _read_beats if kind == "Subject" else _read_labels
     ppg, acc, labels = read(path, number)
     times = LABEL_WINDOW + LABEL_STRIDE * np.arange(len(labels))

@@ -63,11 +63,16 @@ def portable_files(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict
         **{f"{prefix}{end}": _fill(name, fields) for name, end in TEMPLATES.items()},
         **{f"{prefix}{end}": _rename(name, prefix) for name, end in OPERATORS.items()},
     }
-    note = f"/* Written by pulsehr {pulsehr.__version__}: export the model again to change it. */\n"
+    note = f"/* {provenance(prefix)}: export the model again to change it. */\n"
     return {
         **{name: note + text for name, text in made.items()},
-        "README.md": _fill("README.md", fields),
+        f"{prefix}.md": _fill("README.md", fields),
     }
+
+
+def provenance(prefix: str) -> str:
+    """Say who wrote a file for which model, on one of its first lines."""
+    return f"Written by pulsehr {pulsehr.__version__} with prefix {prefix}"
 
 
 def _fields(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict[str, str]:
@@ -77,7 +82,7 @@ def _fields(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict[str, s
     upper, input_format = prefix.upper(), graph.input_format
     scale = float_literal(input_format.scale)
     return {
-        "version": pulsehr.__version__,
+        "provenance": provenance(prefix),
         "prefix": prefix,
         "upper": upper,
         "n_channels": str(n_channels),

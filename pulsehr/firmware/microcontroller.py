@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,11 +191,15 @@ class MicrocontrollerModel:
         ------
         NotADirectoryError
             If `folder` is a file.
+        FileExistsError
+            If a file of that name is not an earlier export with the same prefix.
         """
         folder = Path(folder)
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(f"write: folder must not be a file, got {str(folder)!r}")
         folder.mkdir(parents=True, exist_ok=True)
+        for name in self.files:
+            _check_is_ours(folder / name, self.prefix)
         for name, text in self.files.items():
             _write_at_once(folder / name, text)
 
@@ -256,7 +261,7 @@ def to_microcontroller(
     >>> student = DistilledStudentRegressor(max_epochs=1, random_state=0).fit(X, data.y)
     >>> model = to_microcontroller(student)
     >>> sorted(model.files)[:3]
-    ['README.md', 'pulsehr.c', 'pulsehr.h']
+    ['pulsehr.c', 'pulsehr.h', 'pulsehr.md']
     """
     from pulsehr.firmware.lowering import lower
 
@@ -291,9 +296,22 @@ def _split(estimator: Any) -> tuple[Any, Any]:
     if missing:
         raise TypeError(
             f"to_microcontroller: {name} is not a student (it has no {missing[0]}): fit a "
-            f"DistilledStudentRegressor, with {name} as its teacher if you like, and export that"
+            f"DistilledStudentRegressor (a {name} can be its teacher) and export that; of a "
+            f"search export best_estimator_"
         )
     return front, student
+
+
+def _check_is_ours(path: Path, prefix: str) -> None:
+    """Refuse to write over what is not an earlier export of this prefix."""
+    if not path.exists():
+        return
+    start = path.read_bytes()[:400].decode("utf-8", errors="replace") if path.is_file() else ""
+    if not re.search(rf"Written by pulsehr \S+ with prefix {prefix}\b", start):
+        raise FileExistsError(
+            f"write: {str(path)!r} was not written with prefix {prefix!r}, and is left as it "
+            f"is: choose another folder or prefix"
+        )
 
 
 def _write_at_once(path: Path, text: str) -> None:

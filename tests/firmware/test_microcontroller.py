@@ -164,7 +164,9 @@ def test_write_makes_the_folder_and_leaves_nothing_else(student, tmp_path):
 
 
 def test_write_replaces_its_files_and_leaves_others(model, tmp_path):
-    (tmp_path / "pulsehr.h").write_text("old")
+    model.write(tmp_path)
+    old = model.files["pulsehr.h"].splitlines()[0]
+    (tmp_path / "pulsehr.h").write_text(old)
     (tmp_path / "mine.c").write_text("mine")
     model.write(str(tmp_path))
     assert (tmp_path / "pulsehr.h").read_text() == model.files["pulsehr.h"]
@@ -180,11 +182,29 @@ def test_write_refuses_a_file(model, tmp_path):
     assert path.read_text() == "mine"
 
 
-def test_a_failed_write_leaves_no_temporary_file(model, tmp_path):
-    (tmp_path / "pulsehr.c").mkdir()
-    with pytest.raises(OSError, match=r"pulsehr\.c"):
+@pytest.mark.parametrize("mine", ["int mine;", "/* Written by pulsehr 0.1.0 with prefix hr: */"])
+def test_write_leaves_files_of_others_as_they_are(mine, model, tmp_path):
+    (tmp_path / "pulsehr.c").write_text(mine)
+    with pytest.raises(FileExistsError, match=r"pulsehr\.c' was not written with prefix 'pulsehr'"):
         model.write(tmp_path)
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert [path.name for path in tmp_path.iterdir()] == ["pulsehr.c"]
+    assert (tmp_path / "pulsehr.c").read_text() == mine
+
+
+def test_two_models_whose_files_clash_are_refused(student, tmp_path):
+    to_microcontroller(student, tmp_path, prefix="hr")
+    with pytest.raises(FileExistsError, match=r"hr_weights\.[ch]' was not written with prefix"):
+        to_microcontroller(student, tmp_path, prefix="hr_weights")
+
+
+def test_a_failed_write_leaves_no_temporary_file(model, tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        model.write(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_report_lists_every_layer_and_the_sums(model):
