@@ -80,8 +80,9 @@ def load_ieee_spc(
     All signals have 125 Hz; the ECG is not kept. A label belongs to the end of its eight
     seconds; labels outside 20 to 250 bpm are left out. The activities of the training files are
     the times of the protocol, the same for all and not measured: "slow run" is 8 km/h (TYPE01)
-    or 6 km/h (TYPE02), "fast run" 15 or 12 km/h. The protocol of the other files is not known to this loader and their activity
-    is empty. Samples at the rail of the converter (-1024) are kept as they are.
+    or 6 km/h (TYPE02), "fast run" 15 or 12 km/h. The protocol of the other files is not known
+    to this loader and their activity is empty. Samples at the rail of the converter (-1024) are
+    kept as they are.
 
     The data are copyrighted and free for academic research with citation.
 

@@ -95,7 +95,7 @@ def test_the_core_has_no_floating_point(small):
 
 
 def test_readme_and_header_say_what_the_input_is(small):
-    assert "input is a normalised window" in emitted(small)["pulsehr.md"]
+    assert "input is a normalised window" in emitted(small)["hr.md"]
     assert "normalised\n * as in training" in emitted(small)["hr.h"]
 
 
