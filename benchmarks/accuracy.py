@@ -21,6 +21,7 @@ import joblib
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -33,7 +34,7 @@ from pulsehr import (
 )
 from pulsehr.baselines import SpectralPeakRegressor
 from pulsehr.datasets import HeartRateDataset, load_folder
-from pulsehr.metrics import subject_mean_absolute_error
+from pulsehr.metrics import group_mean_absolute_errors
 from pulsehr.tracking import causal_clip_readings
 
 N_FOLDS = 5
@@ -149,25 +150,44 @@ STUDIES: dict[str, dict[str, tuple[str, Predict]]] = {
 }
 
 
-def table(data: HeartRateDataset, folds: list[Fold], study: str) -> str:
-    """Predict every row of a study on all folds; return a Markdown table of errors in bpm."""
+def predict_all(data: HeartRateDataset, folds: list[Fold], label: str) -> NDArray[np.float64]:
+    """Predict every reading by the fold that has not seen its subject."""
+    name, predict = STUDIES[folds[0].options.study][label]
+    predicted = np.empty(len(data.y))
+    for fold in folds:
+        predicted[fold.test] = predict(fold, name, [data.X[row] for row in fold.test])
+    return predicted
+
+
+def table(data: HeartRateDataset, folds: list[Fold], rows: dict[str, NDArray[np.float64]]) -> str:
+    """Return a Markdown table of errors in bpm, each the mean over subjects but for the median."""
     sets = sorted({subject.rsplit("_", 1)[0] for subject in data.groups})
-    head = ["", "raw", "post-processed", *(f"{name}, raw" for name in sets), "folds, raw"]
-    lines = [head, ["---"] * len(head)]
-    for label, (name, predict) in STUDIES[study].items():
-        predicted = np.empty(len(data.y))
-        for fold in folds:
-            predicted[fold.test] = predict(fold, name, [data.X[row] for row in fold.test])
-        clipped = causal_clip_readings(data.X, predicted)
+    per_set = [np.char.startswith(data.groups, f"{name}_") for name in sets]
+    lines = [["", "raw", "median", "post-processed", *sets, "folds"]]
+    lines.append(["---"] * len(lines[0]))
+    for label, predicted in rows.items():
 
-        def error(values: Any, rows: Any = slice(None)) -> str:
-            y, subjects = data.y[rows], data.groups[rows]
-            return f"{subject_mean_absolute_error(y, values[rows], subjects):.2f}"
+        def error(values: Any, chosen: Any = slice(None), average: Any = np.mean) -> str:
+            errors = group_mean_absolute_errors(data.y[chosen], values[chosen], data.groups[chosen])
+            return f"{average(list(errors.values())):.2f}"
 
-        per_set = [error(predicted, np.char.startswith(data.groups, f"{name}_")) for name in sets]
-        per_fold = " ".join(error(predicted, fold.test) for fold in folds)
-        lines.append([label, error(predicted), error(clipped), *per_set, per_fold])
+        cells = [
+            label,
+            error(predicted),
+            error(predicted, average=np.median),
+            error(causal_clip_readings(data.X, predicted)),
+            *(error(predicted, chosen) for chosen in per_set),
+            " ".join(error(predicted, fold.test) for fold in folds),
+        ]
+        lines.append(cells)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def worst_subjects(data: HeartRateDataset, predicted: NDArray[np.float64]) -> str:
+    """Name the five subjects with the largest errors."""
+    errors = group_mean_absolute_errors(data.y, predicted, data.groups)
+    worst = sorted(errors, key=errors.__getitem__, reverse=True)[:5]
+    return ", ".join(f"{subject} {errors[subject]:.1f}" for subject in worst)
 
 
 def main() -> None:
@@ -192,7 +212,11 @@ def main() -> None:
         f"windows of 8 s at each label, {options.epochs} epochs (teacher "
         f"{options.teacher_epochs}), batches of {options.batch_size}, seed {options.seed}.\n"
     )
-    print(table(data, folds, options.study))
+    rows = {label: predict_all(data, folds, label) for label in STUDIES[options.study]}
+    print(table(data, folds, rows))
+    print("\nLargest errors of subjects, raw:\n")
+    for label, predicted in rows.items():
+        print(f"- {label}: {worst_subjects(data, predicted)}")
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def print_table(errors):
     for subject in errors["FFT peak"]:
         print_row(subject, [errors[name][subject] for name in COLUMNS])
     print_row("mean", [np.mean(list(errors[name].values())) for name in COLUMNS])
-    print("A few minutes are little training, above all for the teacher.")
+    print("A few minutes are little training; see docs/accuracy.md for more.")
 
 
 def print_row(name, values):
