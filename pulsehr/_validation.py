@@ -16,7 +16,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from pulsehr.recordings import is_number, readings_in
+from pulsehr._rows import readings_in
+from pulsehr.recordings import is_number
 
 
 def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> NDArray[np.float32]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pulsehr.recordings import Reading, group_by_recording, readings_in
+from pulsehr._rows import group_by_recording, readings_in
+from pulsehr.recordings import Reading
 
 
 class HeartRateDisplay:

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from pulsehr.recordings import Reading, group_by_recording
+from pulsehr._rows import group_by_recording
+from pulsehr.recordings import Reading
 
 #: The paper's post-processing: how many values are averaged, and how far one may leave the mean.
 CLIP_LENGTH = 10

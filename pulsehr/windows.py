@@ -12,8 +12,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from pulsehr._resampling import resample_at
+from pulsehr._rows import group_by_recording, readings_in
 from pulsehr._validation import check_hyperparameters, check_windows, restored_on_error
-from pulsehr.recordings import FloatArray, Recording, group_by_recording, readings_in
+from pulsehr.recordings import FloatArray, Recording
 
 #: Order of the Butterworth band-pass (two second-order sections).
 BANDPASS_ORDER = 2

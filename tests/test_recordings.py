@@ -6,10 +6,8 @@ import pickle
 
 import numpy as np
 import pytest
-from sklearn.model_selection import train_test_split
 
 from pulsehr import Reading, Recording
-from pulsehr.recordings import group_by_recording, readings_in
 
 PPG = np.sin(np.arange(640) / 5)
 ACC = np.random.default_rng(0).normal(size=(640, 3))
@@ -167,25 +165,3 @@ def test_pickled_readings_hold_each_recording_once():
     assert all_of_them < 2 * one
     restored = pickle.loads(pickle.dumps(readings))
     assert len({id(reading.recording) for reading in restored}) == 1
-
-
-def test_readings_are_rows_in_lists_and_object_arrays():
-    readings = make().readings()
-    array = np.array(readings, dtype=object)
-    assert array.shape == (7,)
-    assert readings_in(readings) is readings
-    assert readings_in(tuple(readings)) == tuple(readings)
-    assert readings_in(array).tolist() == readings
-    assert readings_in(array[:, None]).tolist() == readings
-    assert readings_in([]) is None
-    assert readings_in(np.zeros((3, 4))) is None
-    assert len(train_test_split(readings, random_state=0)[0]) == 5
-
-
-def test_rows_are_grouped_by_recording_in_order_of_appearance():
-    a, b = make(), make()
-    rows = [Reading(b, 8), Reading(a, 8), Reading(b, 10)]
-    groups = [(recording, index.tolist()) for recording, index in group_by_recording(rows)]
-    assert groups == [(b, [0, 2]), (a, [1])]
-    with pytest.raises(TypeError, match="row 1 of X must be a Reading, got int"):
-        group_by_recording([rows[0], 3])
