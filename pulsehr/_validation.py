@@ -55,6 +55,12 @@ def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> ND
     X = X if hasattr(X, "ndim") else np.asarray(X)
     if X.shape == (0,):
         raise ValueError(f"{name}: X must hold at least one row, got none")
+    if X.ndim == 1:
+        raise ValueError(
+            f"{name}: X must hold readings or windows, got a 1-D array of {len(X)} values. "
+            f"Reshape your data into one row per window, or take "
+            f"Recording(ppg=..., ppg_rate=...).readings()"
+        )
     if X.ndim == 3:
         windows = check_array(
             X, dtype=np.float32, allow_nd=True, estimator=estimator, input_name="X"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,6 +16,9 @@ HEART_RATE_RANGE = (20.0, 250.0)
 
 #: PPG and acceleration may end this far apart (s) and still belong together.
 MAX_END_DIFFERENCE = 1.0
+
+#: A wrist feels about 1 g; a median length beyond this (g) is most likely another unit.
+MAX_MEDIAN_ACC = 4.0
 
 #: Labels may lie this far (s) after the end of the signals: one window of a public data set.
 MAX_LATE_LABEL = 8.0
@@ -60,6 +64,11 @@ class Recording:
     TypeError
         If a signal is not numeric.
 
+    Warns
+    -----
+    UserWarning
+        If the acceleration does not look as if it were in g.
+
     Examples
     --------
     >>> import numpy as np
@@ -94,6 +103,7 @@ class Recording:
         if self.acc is not None:
             self._set("acc", self._signal("acc", self.acc, ndim=2))
             self._set("acc_rate", self._rate("acc_rate", self.acc_rate))
+            self._warn_of_units(self.acc)
         self._check_ends()
         self._set_series("heart_rate", "heart_rate_times")
         self._check_heart_rate()
@@ -248,6 +258,16 @@ class Recording:
             raise self._error(f"{field}{where} is constant: is the sensor connected?")
         signal: FloatArray = _read_only(array, value)
         return signal
+
+    def _warn_of_units(self, acc: FloatArray) -> None:
+        some = acc[:: max(1, len(acc) // 10_000)]
+        median = float(np.median(np.linalg.norm(some, axis=1)))
+        if median > MAX_MEDIAN_ACC:
+            warnings.warn(
+                f"Recording {self.name!r}: acc has a median length of {median:.3g}, expected about "
+                f"1 g at a wrist: divide m/s^2 by 9.81, and counts by the counts per g",
+                stacklevel=4,
+            )
 
     def _check_ends(self) -> None:
         if self.acc is None or self.acc_rate is None:

@@ -108,6 +108,11 @@ def test_acceleration_may_be_absent_or_transposed():
     np.testing.assert_array_equal(make(acc=ACC.T).acc, make().acc)
 
 
+def test_acceleration_in_another_unit_is_warned_of():
+    with pytest.warns(UserWarning, match=r"Recording 'r1': acc has a median length of .*9\.81"):
+        make(acc=9.81 * (ACC * 0.1 + [0, 0, 1]))
+
+
 def test_readings_start_after_a_window_and_end_with_the_recording():
     instants = [reading.instant for reading in make().readings(stride=2.0)]
     assert instants == [8, 10, 12, 14, 16, 18, 20]

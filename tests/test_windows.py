@@ -228,7 +228,7 @@ def with_nan(shape):
         (np.ones((5, 4, 0)), ValueError, "windows must hold samples"),
         (with_nan((5, 4, 16)), ValueError, "contains NaN"),
         (np.ones((5, 10)), ValueError, "multiple of n_channels=4 values, got 10"),
-        (np.array(["a", "b"], dtype=object), ValueError, "could not convert string to float"),
+        (np.zeros(800), ValueError, r"got a 1-D array of 800 values.*Recording\(ppg="),
         (np.ones((2, 2, 2, 2)), ValueError, "dim"),
     ],
 )

@@ -36,7 +36,9 @@ TEMPLATES = {
 OPERATORS = {"pulsehr_kernels.h": "_kernels.h", "pulsehr_kernels.c": "_kernels.c"}
 
 
-def portable_files(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict[str, str]:
+def portable_files(
+    graph: QuantizedGraph, plan: MemoryPlan, prefix: str, front: str
+) -> dict[str, str]:
     """Write a network as portable C11.
 
     Parameters
@@ -47,6 +49,8 @@ def portable_files(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict
         Where its tensors lie.
     prefix : str
         Starts every symbol and file name.
+    front : str
+        How the windows were made that the network was fitted on.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def portable_files(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict
     ValueError
         If no operator exists for a layer.
     """
-    fields = _fields(graph, plan, prefix)
+    fields = {**_fields(graph, plan, prefix), "front": front}
     made = {
         **{f"{prefix}{end}": _fill(name, fields) for name, end in TEMPLATES.items()},
         **{f"{prefix}{end}": _rename(name, prefix) for name, end in OPERATORS.items()},

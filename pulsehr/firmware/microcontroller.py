@@ -22,7 +22,7 @@ from pulsehr.firmware.memory import MemoryPlan, flash_bytes, plan_memory
 from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph, quantize
 
 #: What writes the C of each target.
-TARGETS: dict[str, Callable[[QuantizedGraph, MemoryPlan, str], dict[str, str]]] = {
+TARGETS: dict[str, Callable[[QuantizedGraph, MemoryPlan, str, str], dict[str, str]]] = {
     "portable": portable_files,
 }
 
@@ -81,7 +81,7 @@ class MicrocontrollerModel:
         self.target = target
         self.front = front
         self.plan = plan_memory(graph)
-        self.files = TARGETS[target](graph, self.plan, prefix)
+        self.files = TARGETS[target](graph, self.plan, prefix, _describe(front))
         self._library: HostLibrary | None = None
 
     def __repr__(self) -> str:
@@ -272,6 +272,24 @@ def to_microcontroller(
     if folder is not None:
         model.write(folder)
     return model
+
+
+def _describe(front: Any) -> str:
+    """Say which steps make windows, with their parameters and what they learnt by numbers."""
+    if front is None:
+        return "whoever fitted the student: it was exported without its PPGWindower"
+    return " | ".join(_describe_step(step) for _, step in front.steps)
+
+
+def _describe_step(step: Any) -> str:
+    if not hasattr(step, "get_params"):
+        return str(step)
+    learnt = {name: getattr(step, name) for name in ("mean_", "scale_") if hasattr(step, name)}
+    values = {
+        **step.get_params(deep=False),
+        **{name: np.asarray(value).tolist() for name, value in learnt.items()},
+    }
+    return f"{type(step).__name__}({', '.join(f'{k}={v!r}' for k, v in values.items())})"
 
 
 def _split(estimator: Any) -> tuple[Any, Any]:

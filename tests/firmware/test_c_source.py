@@ -27,7 +27,7 @@ GUARD = 64
 
 
 def emitted(graph: QuantizedGraph, prefix: str = "hr") -> dict[str, str]:
-    return portable_files(graph, plan_memory(graph), prefix)
+    return portable_files(graph, plan_memory(graph), prefix, "a front of the test")
 
 
 def c_windows(n: int, shape: tuple[int, int], seed: int = 0) -> np.ndarray:

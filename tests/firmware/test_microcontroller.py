@@ -14,6 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from students import random_student, random_windows
 
+from pulsehr import DistilledStudentRegressor, PPGWindower
+from pulsehr.datasets import make_recordings
 from pulsehr.firmware.graph import measure_ranges
 from pulsehr.firmware.lowering import lower
 from pulsehr.firmware.microcontroller import to_microcontroller
@@ -127,6 +129,16 @@ def test_a_pipeline_runs_its_front_in_python(windows, compiler):
     np.testing.assert_array_equal(
         model.predict(rows), to_microcontroller(pipe[-1]).predict(pipe[:-1].transform(rows))
     )
+
+
+def test_the_files_say_how_windows_were_made():
+    recording = make_recordings(n_subjects=1, duration=30, random_state=0)
+    student = DistilledStudentRegressor(filters=(2, 3, 4), max_epochs=1, random_state=0)
+    pipe = make_pipeline(PPGWindower(normalize="channel"), student).fit(recording.X, recording.y)
+    text = to_microcontroller(pipe).files["pulsehr.md"]
+    assert "PPGWindower(window=8.0, sampling_rate=32.0, normalize='channel'" in text
+    assert repr(pipe[0].mean_.tolist()) in text
+    assert "without its PPGWindower" in to_microcontroller(pipe[-1]).files["pulsehr.md"]
 
 
 def test_the_model_keeps_its_front_when_the_pipeline_is_fitted_again(windows):
