@@ -136,7 +136,8 @@ def test_the_files_say_how_windows_were_made():
     student = DistilledStudentRegressor(filters=(2, 3, 4), max_epochs=1, random_state=0)
     pipe = make_pipeline(PPGWindower(normalize="channel"), student).fit(recording.X, recording.y)
     text = to_microcontroller(pipe).files["pulsehr.md"]
-    assert "PPGWindower(window=8.0, sampling_rate=32.0, normalize='channel'" in text
+    for part in ("PPGWindower(", "window=8.0", "sampling_rate=32.0", "normalize='channel'"):
+        assert part in text
     assert repr(pipe[0].mean_.tolist()) in text
     assert "without its PPGWindower" in to_microcontroller(pipe[-1]).files["pulsehr.md"]
 
