@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -12,8 +11,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-from pulsehr.firmware.host import find_compiler
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
 COLUMNS = ["FFT peak", "teacher", "student alone", "student distilled", "int8 student"]
@@ -29,17 +26,6 @@ def demo(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     return out, done.stdout
-
-
-@pytest.fixture(scope="module")
-def compiler():
-    """Skip without a C compiler, or fail where everything is required."""
-    try:
-        find_compiler()
-    except RuntimeError as error:
-        if os.environ.get("PULSEHR_REQUIRE_ALL") == "1":
-            pytest.fail(f"PULSEHR_REQUIRE_ALL=1, but {error}")
-        pytest.skip(f"{error}")
 
 
 @pytest.fixture
