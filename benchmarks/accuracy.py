@@ -6,12 +6,14 @@
 Pools the labelled data sets below FOLDER and makes five folds by subject. Each configuration is
 fitted on four folds, where early stopping watches held-out subjects, and predicts the fifth.
 A fitted pipeline is kept in the cache and not fitted again: the run can be stopped and
-resumed at any time, and a second study takes what the first one left.
+resumed at any time, and a second study takes what the first one left. Other recordings or settings
+have other names in the cache; after a change of the code, empty it.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,13 +55,15 @@ class Fold:
         """Return the pipeline of a configuration, from the cache or fitted now."""
         o = self.options
         settings = f"{o.epochs}-{o.teacher_epochs}-{o.batch_size}-{o.seed}"
-        path = o.cache / f"{name.replace(' ', '_')}-{settings}-fold{self.number}.joblib"
+        key = f"{name.replace(' ', '_')}-{settings}-{o.recordings}-fold{self.number}"
+        path = o.cache / f"{key}.joblib"
         if not path.exists():
             torch.set_num_threads(1)
             start = time.monotonic()
             pipe = CONFIGURATIONS[name](self)
-            joblib.dump(pipe, path.with_suffix(".part"))
-            path.with_suffix(".part").rename(path)
+            temporary = path.with_suffix(f".{os.getpid()}")
+            joblib.dump(pipe, temporary)
+            temporary.rename(path)
             best = getattr(pipe[-1], "best_epoch_", "-")
             seconds = time.monotonic() - start
             print(f"{path.stem}: {seconds:.0f} s, best epoch {best}", flush=True)
@@ -204,6 +208,8 @@ def main() -> None:
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     data = load_folder(options.folder)
+    # a fold of other recordings may have been fitted on subjects that are tested here
+    options.recordings = joblib.hash(data.recordings)[:8]
     folds = [Fold(data, number, options) for number in range(N_FOLDS)]
     names = list(dict.fromkeys(name for name, _ in STUDIES[options.study].values()))
     Parallel(n_jobs=options.jobs)(delayed(fold.fitted)(name) for name in names for fold in folds)

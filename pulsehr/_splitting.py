@@ -70,4 +70,5 @@ def _hold_out_stretches(
         axis=0,
     )
     train, valid = everything[distance > GAP], everything[distance <= 0]
-    return (train, valid) if len(train) else (everything, everything[:0])
+    # with few rows the distance may cost more than half of them: then all of them train
+    return (train, valid) if 2 * len(train) >= n_rows else (everything, everything[:0])

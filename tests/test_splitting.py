@@ -16,7 +16,7 @@ def test_subjects_never_cross_the_split():
     assert len(train) + len(valid) == 300
 
 
-@pytest.mark.parametrize("n_rows", [10, 50, 333, 2000])
+@pytest.mark.parametrize("n_rows", [50, 333, 2000])
 @pytest.mark.parametrize("groups", [None, "one"])
 def test_without_subjects_stretches_of_time_are_held_out(n_rows, groups):
     groups = groups and np.full(n_rows, groups)
@@ -28,8 +28,8 @@ def test_without_subjects_stretches_of_time_are_held_out(n_rows, groups):
     assert np.sum(np.diff(valid) > 1) < 8
 
 
-@pytest.mark.parametrize(("n_rows", "fraction"), [(100, 0.0), (4, 0.2), (5, 0.2)])
+@pytest.mark.parametrize(("n_rows", "fraction"), [(100, 0.0), (4, 0.2), (6, 0.2)])
 def test_all_rows_train_without_a_fraction_or_with_too_few(n_rows, fraction):
     train, valid = hold_out(n_rows, None, fraction, np.random.RandomState(0))
-    assert len(train) == n_rows or len(valid) > 0
-    assert len(train) > 0
+    assert train.tolist() == list(range(n_rows))
+    assert len(valid) == 0
