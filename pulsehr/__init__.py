@@ -6,7 +6,7 @@ from pulsehr.student import DistilledStudentRegressor
 from pulsehr.teacher import PulseTeacherRegressor
 from pulsehr.windows import PPGWindower
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "DistilledStudentRegressor",

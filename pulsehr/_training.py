@@ -7,28 +7,31 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 from tqdm import tqdm
 
+from pulsehr._checkpoints import Checkpoint, plain_history
+from pulsehr._optimization import optimizer, schedule, torch_device
 from pulsehr._splitting import hold_out
-from pulsehr._validation import check_windows
+from pulsehr._validation import TrainingRows
+from pulsehr.persistence import network_weights, plain, tensors
 
 #: Torch has one generator for all threads: those that train take turns.
 _GENERATORS = threading.Lock()
 
-#: Windows per forward pass outside training: bounds the memory of `predict`.
-INFERENCE_BATCH = 512
+#: Windows per forward and backward pass. A step adds up the gradients of such parts of its
+#: batch, whose activations stay in the processor's cache: see `benchmarks/training.py`.
+PART = 64
 
 
 class InterruptedFitWarning(UserWarning):
@@ -44,31 +47,36 @@ class Trained:
     network : nn.Module
         In evaluation mode, with the weights of the best epoch.
     history : list of dict
-        Losses and seconds per epoch, as skorch records them.
+        Losses, learning rate and seconds per epoch.
     best_epoch : int
         The epoch whose weights are kept, counted from 1.
     interrupted : bool
         Whether Ctrl-C ended the training.
+    optimizer_state : dict or None
+        Where the optimizer has come to, as plain data, if a later pass goes on from there.
     """
 
     network: nn.Module
-    history: list[dict[str, Any]]
+    history: list[dict[str, float]]
     best_epoch: int
     interrupted: bool
+    optimizer_state: dict[str, Any] | None = None
 
 
 class _WindowDataset(Dataset):
-    """Windows and, row by row, all that the loss compares them with."""
+    """Some rows of the windows and, row by row, all that the loss compares them with."""
 
-    def __init__(self, windows: Tensor, targets: Sequence[Tensor]) -> None:
+    def __init__(self, windows: Any, targets: Sequence[Tensor], rows: NDArray[np.intp]) -> None:
         self.windows = windows
         self.targets = targets
+        self.rows = rows
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return len(self.rows)
 
-    def __getitem__(self, rows: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return self.windows[rows], tuple(target[rows] for target in self.targets)
+    def __getitem__(self, index: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+        rows = self.rows[index]
+        return torch.from_numpy(self.windows[rows]), tuple(target[rows] for target in self.targets)
 
 
 class _EpochBar(Callback):
@@ -81,20 +89,52 @@ class _EpochBar(Callback):
         last = net.history[-1]
         losses = {key: f"{last[key]:.2f}" for key in ("train_loss", "valid_loss") if key in last}
         self.bar_.set_postfix(losses, refresh=False)
-        self.bar_.update()
+        self.bar_.update(last["epoch"] - self.bar_.n)
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         self.bar_.close()
         del self.bar_
 
 
+class _LearningRate(Callback):
+    """Note the learning rate of each epoch."""
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
+
+
+class _SaveEpoch(Callback):
+    """Write the state after each epoch, when all other callbacks have seen its end."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        self.checkpoint.save(net)
+
+
+class _Net(NeuralNet):
+    """skorch's net, whose step adds up the gradients of parts of its batch."""
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        self._set_training(True)
+        windows, targets = batch
+        loss = torch.zeros((), device=self.device)
+        for part in torch.arange(len(windows)).split(PART):
+            y_pred = self.infer(windows[part])
+            share = len(part) / len(windows)
+            part_loss = share * self.get_loss(y_pred, tuple(target[part] for target in targets))
+            part_loss.backward()
+            loss += part_loss.detach()
+        return {"loss": loss, "y_pred": y_pred}
+
+
 def train(
     estimator: Any,
     network: type[nn.Module],
     criterion: nn.Module,
-    windows: NDArray[np.float32],
-    targets: Sequence[NDArray[np.float64]],
-    groups: Any,
+    rows: TrainingRows,
+    lessons: Sequence[NDArray[np.float64]],
     rng: np.random.RandomState,
 ) -> Trained:
     """Train a network as the parameters of its estimator say.
@@ -108,14 +148,12 @@ def train(
     network : type of nn.Module
         The network to build, unless ``warm_start`` continues that of the estimator.
     criterion : nn.Module
-        Maps the network's output and the targets to a loss; the mean absolute error in bpm
-        when in evaluation mode.
-    windows : ndarray of shape (n_windows, n_channels, n_times)
+        Maps the network's output and the targets (labels, weights, lessons) to a loss; the mean
+        absolute error in bpm when in evaluation mode.
+    rows : TrainingRows
         All rows of `fit`.
-    targets : sequence of ndarray of shape (n_windows, ...)
-        The labels first.
-    groups : array-like of shape (n_windows,) or None
-        Subjects.
+    lessons : sequence of ndarray of shape (n_windows, ...)
+        What the teacher says of each row.
     rng : RandomState
         Seeds the split, the initial weights, the order of batches and the dropout.
 
@@ -131,56 +169,110 @@ def train(
     KeyboardInterrupt
         If Ctrl-C comes before the end of the first epoch.
     """
-    rows_train, rows_valid = hold_out(len(windows), groups, estimator.validation_fraction, rng)
-    dataset = _WindowDataset(
-        torch.from_numpy(windows), [torch.from_numpy(np.float32(target)) for target in targets]
+    used = rows.used
+    groups = None if rows.groups is None else rows.groups[used]
+    learn, watch = hold_out(len(used), groups, estimator.validation_fraction, rng)
+    seed = rng.randint(np.iinfo(np.int32).max)
+    start = _learnt(estimator) if estimator.warm_start else None
+    told = (rows.windows, rows.y, rows.weights, lessons, used[learn], used[watch], seed, start)
+    checkpoint = Checkpoint(estimator.checkpoint, estimator, *told)
+    with _own_generator(seed):
+        module = _network(estimator, network, rows, used[learn], start)
+        targets = _targets(rows, lessons, used[learn], used[watch])
+        training = _WindowDataset(rows.windows, targets, used[learn])
+        validation = _WindowDataset(rows.windows, targets, used[watch])
+        net = _skorch_net(estimator, module, criterion, validation, checkpoint).initialize()
+        return _run(estimator, net, training, checkpoint)
+
+
+def train_further(
+    estimator: Any,
+    network: type[nn.Module],
+    criterion: nn.Module,
+    rows: TrainingRows,
+    lessons: Sequence[NDArray[np.float64]],
+    rng: np.random.RandomState,
+) -> Trained:
+    """Pass once over all rows, going on from what the estimator has learnt, if anything.
+
+    Parameters and errors are those of `train`; nothing is held out.
+    """
+    history = getattr(estimator, "history_", [])
+    # another order of batches in each pass
+    seed = rng.randint(np.iinfo(np.int32).max, size=len(history) + 1)[-1]
+    with _own_generator(seed):
+        module = _network(estimator, network, rows, rows.used, _learnt(estimator))
+        targets = _targets(rows, lessons, rows.used)
+        training = _WindowDataset(rows.windows, targets, rows.used)
+        nothing = _WindowDataset(rows.windows, targets, rows.used[:0])
+        no_file = Checkpoint(None, estimator)
+        net = _skorch_net(estimator, module, criterion, nothing, no_file, once=True).initialize()
+        if getattr(estimator, "optimizer_state_", None):
+            net.optimizer_.load_state_dict(tensors(estimator.optimizer_state_))
+        trained = _run(estimator, net, training, no_file)
+    last = {**trained.history[0], "epoch": len(history) + 1}
+    return replace(
+        trained,
+        history=[*history, last],
+        best_epoch=len(history) + 1,
+        optimizer_state=plain(net.optimizer_.state_dict()),
     )
-    training, validation = (
-        _WindowDataset(*dataset[rows_train]),
-        _WindowDataset(*dataset[rows_valid]),
-    )
+
+
+@contextmanager
+def _own_generator(seed: int) -> Iterator[None]:
+    """Seed torch, and leave its generator as it was."""
     with _GENERATORS, torch.random.fork_rng(enabled=True):
-        torch.manual_seed(rng.randint(np.iinfo(np.int32).max))
-        module = _initial_network(estimator, network, windows.shape[1:], training.targets[0])
-        early = EarlyStopping(
-            monitor="valid_loss" if len(validation) else "train_loss",
-            patience=estimator.patience,
-            threshold=0,
-            load_best=True,
-            sink=_silent,
-        )
-        net = _skorch_net(estimator, module, criterion, validation, early)
-        interrupted = _run(net, training, early)
-    if early.best_epoch_ == 0:
-        raise ValueError(
-            f"{type(estimator).__name__}: the loss was never a finite number in "
-            f"{len(net.history)} epochs: lower lr={estimator.lr:g}, or check the scale of X"
-        )
-    return Trained(
-        network=net.module_.eval(),
-        history=[{k: v for k, v in row.items() if k != "batches"} for row in net.history],
-        best_epoch=early.best_epoch_,
-        interrupted=interrupted,
-    )
+        torch.manual_seed(seed)
+        yield
 
 
-def _initial_network(
-    estimator: Any, network: type[nn.Module], shape: tuple[int, ...], y: Tensor
+def _learnt(estimator: Any) -> dict[str, NDArray[np.float32]] | None:
+    """Return the weights that a training goes on from; None before the first `fit`."""
+    return network_weights(estimator.network_) if hasattr(estimator, "network_") else None
+
+
+def _targets(
+    rows: TrainingRows, lessons: Sequence[NDArray[np.float64]], *parts: NDArray[np.intp]
+) -> list[Tensor]:
+    """Return labels, weights (of mean 1 in each part) and lessons as float32."""
+    weights = rows.weights.copy()
+    for part in parts:
+        weights[part] /= weights[part].mean() if len(part) else 1.0
+    return [torch.from_numpy(np.float32(target)) for target in (rows.y, weights, *lessons)]
+
+
+def _network(
+    estimator: Any,
+    network: type[nn.Module],
+    rows: TrainingRows,
+    learn: NDArray[np.intp],
+    start: dict[str, NDArray[np.float32]] | None,
 ) -> nn.Module:
+    """Build the network with weights to start from, by default random ones."""
+    shape = rows.windows.shape[1:]
     module: Any = network(*shape, tuple(estimator.filters), estimator.dropout)
-    if estimator.warm_start and hasattr(estimator, "network_"):
+    if start is None:
+        # the output starts at the median label, where the L1 loss of a constant is least
+        nn.init.constant_(module.out.bias, _median(rows.y[learn], rows.weights[learn]))
+    else:
         try:
-            module.load_state_dict(estimator.network_.state_dict())
+            module.load_state_dict({name: torch.from_numpy(w) for name, w in start.items()})
         except RuntimeError:
             raise ValueError(
-                f"{type(estimator).__name__}: warm_start needs the windows and filters of the last "
-                f"fit, got windows of {shape} and filters {tuple(estimator.filters)}"
+                f"{type(estimator).__name__}: going on (warm_start, partial_fit) needs the windows "
+                f"and filters of the last fit, got windows of {shape} and filters "
+                f"{tuple(estimator.filters)}"
             ) from None
-    else:
-        # the output starts at the median label, where the L1 loss of a constant is least
-        nn.init.constant_(module.out.bias, float(y.median()))
     module.to(memory_format=torch.channels_last)
     return cast(nn.Module, module)
+
+
+def _median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Return the least value that has half of the weight up to it."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
 def _skorch_net(
@@ -188,42 +280,70 @@ def _skorch_net(
     module: nn.Module,
     criterion: nn.Module,
     validation: _WindowDataset,
-    early: EarlyStopping,
+    checkpoint: Checkpoint,
+    once: bool = False,
 ) -> NeuralNet:
-    callbacks = [("early_stopping", early), *(estimator.callbacks or [])]
+    watched = "valid_loss" if len(validation) else "train_loss"
+    callbacks: list[Any] = [
+        ("learning_rate", _LearningRate()),
+        (
+            "early_stopping",
+            EarlyStopping(
+                watched, patience=estimator.patience, threshold=0, load_best=True, sink=_silent
+            ),
+        ),
+    ]
+    if estimator.lr_scheduler is not None and not once:
+        callbacks.append(("lr_scheduler", LRScheduler(schedule(estimator), monitor=watched)))
     if estimator.verbose == 1:
         callbacks.append(("progress", _EpochBar()))
-    return NeuralNet(
+    callbacks += estimator.callbacks or []
+    return _Net(
         module,
         criterion=criterion,
-        optimizer=torch.optim.Adam,
+        optimizer=optimizer(estimator),
         optimizer__weight_decay=estimator.weight_decay,
         lr=estimator.lr,
-        max_epochs=estimator.max_epochs,
+        max_epochs=1 if once else estimator.max_epochs,
         batch_size=estimator.batch_size,
         iterator_train=_batches,
         iterator_train__shuffle=True,
         iterator_valid=_batches,
         train_split=predefined_split(validation) if len(validation) else None,
-        callbacks=callbacks,
-        device=estimator.device,
+        callbacks=[*callbacks, ("checkpoint", _SaveEpoch(checkpoint))],
+        device=torch_device(estimator),
         verbose=int(estimator.verbose >= 2),
     )
 
 
-def _run(net: NeuralNet, training: _WindowDataset, early: EarlyStopping) -> bool:
-    """Run the epochs; return whether Ctrl-C ended them."""
-    net.initialize()
+def _run(
+    estimator: Any, net: NeuralNet, training: _WindowDataset, checkpoint: Checkpoint
+) -> Trained:
+    """Run the epochs that are left of a net that is initialised."""
     net.notify("on_train_begin", X=training, y=None)
+    early = dict(net.callbacks_)["early_stopping"]
+    finished = checkpoint.restore(net)
     with _noted_ctrl_c() as pressed:
         try:
-            net.fit_loop(training)
+            net.fit_loop(training, epochs=0 if finished else net.max_epochs - len(net.history))
         except KeyboardInterrupt:  # also how callbacks of skorch stop early
             if pressed and early.best_epoch_ == 0:
                 raise
         finally:
             net.notify("on_train_end", X=training, y=None)
-    return bool(pressed)
+    if early.best_epoch_ == 0:
+        raise ValueError(
+            f"{type(estimator).__name__}: the loss was never a finite number in "
+            f"{len(net.history)} epochs: lower lr={estimator.lr:g}, or check the scale of X"
+        )
+    if not pressed and not finished:
+        checkpoint.save(net, finished=True)
+    return Trained(
+        network=net.module_.eval(),
+        history=plain_history(net),
+        best_epoch=early.best_epoch_,
+        interrupted=bool(pressed),
+    )
 
 
 @contextmanager
@@ -256,65 +376,20 @@ def _silent(*args: Any) -> None:
     """Print nothing."""
 
 
-def keep(estimator: Any, trained: Trained, windows: NDArray[np.float32]) -> None:
+def keep(estimator: Any, trained: Trained, rows: TrainingRows) -> None:
     """Store what a training left as the attributes of its estimator, and warn after Ctrl-C."""
+    estimator.optimizer_state_ = trained.optimizer_state
     estimator.network_ = trained.network
-    estimator.n_channels_, estimator.n_times_ = windows.shape[1:]
+    estimator.n_channels_, estimator.n_times_ = rows.windows.shape[1:]
+    estimator.n_windows_ = len(rows.used)
+    estimator.n_subjects_ = None if rows.groups is None else len(set(rows.groups[rows.used]))
     estimator.history_ = trained.history
     estimator.best_epoch_ = trained.best_epoch
     if trained.interrupted:
         warnings.warn(
             f"{type(estimator).__name__}: training was interrupted in epoch "
-            f"{len(trained.history)}; fitted with the best weights so far, of epoch "
+            f"{len(trained.history) + 1}; fitted with the best weights so far, of epoch "
             f"{trained.best_epoch}",
             InterruptedFitWarning,
             stacklevel=3,
         )
-
-
-def fitted_outputs(estimator: Any, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return heart rate (n_windows,) and features (n_windows, 32) by a fitted estimator."""
-    check_is_fitted(estimator, "network_")
-    windows = check_windows(estimator, X, n_channels=estimator.n_channels_, reset=False)
-    return run_network(estimator.network_, windows)
-
-
-def run_network(
-    network: nn.Module, windows: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return heart rate (n_windows,) in bpm and features (n_windows, 32) as float64."""
-    device = next(network.parameters()).device
-    heart_rates, features = [], []
-    with torch.inference_mode():
-        for batch in torch.from_numpy(windows).split(INFERENCE_BATCH):
-            bpm, values = network(batch.to(device))
-            heart_rates.append(bpm.cpu().double().numpy())
-            features.append(values.cpu().double().numpy())
-    return np.concatenate(heart_rates), np.concatenate(features)
-
-
-def layer_ranges(
-    network: nn.Module, windows: NDArray[np.float32]
-) -> dict[str, tuple[float, float]]:
-    """Return the least and largest output of the input and of each layer, over all windows."""
-    lows: dict[str, list[float]] = {"input": [float(windows.min())]}
-    highs: dict[str, list[float]] = {"input": [float(windows.max())]}
-
-    def watch(name: str) -> Any:
-        def record(module: nn.Module, args: Any, output: Tensor) -> None:
-            lows.setdefault(name, []).append(float(output.min()))
-            highs.setdefault(name, []).append(float(output.max()))
-
-        return record
-
-    handles = [
-        module.register_forward_hook(watch(name))
-        for name, module in network.named_children()
-        if not isinstance(module, nn.Dropout)
-    ]
-    try:
-        run_network(network, windows)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: (min(lows[name]), max(highs[name])) for name in lows}

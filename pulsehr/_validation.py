@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import (
+    _check_sample_weight,
     check_array,
     check_consistent_length,
     column_or_1d,
     validate_data,
 )
 
+from pulsehr._optimization import (
+    OPTIMIZERS,
+    SCHEDULES,
+    is_device,
+    is_optimizer,
+    is_schedule,
+)
 from pulsehr._rows import readings_in
 from pulsehr.recordings import is_number
 
@@ -139,6 +149,10 @@ def _is_not_negative(value: Any) -> bool:
     return _is_number(value) and value >= 0
 
 
+def _is_folder(value: Any) -> bool:
+    return value is None or isinstance(value, (str, os.PathLike))
+
+
 def _is_filters(value: Any) -> bool:
     return isinstance(value, (tuple, list)) and len(value) == 3 and all(map(_is_count, value))
 
@@ -159,6 +173,10 @@ HYPERPARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "label_weight": (_is_share, "a number from 0 to 1"),
     "prediction_weight": (_is_share, "a number from 0 to 1"),
     "temperature": (_is_positive, "a number > 0"),
+    "device": (is_device, "'auto', 'cpu', or a 'cuda', 'cuda:0', ... or 'mps' that is there"),
+    "optimizer": (is_optimizer, f"one of {sorted(OPTIMIZERS)} or a callable"),
+    "lr_scheduler": (is_schedule, f"one of {sorted(SCHEDULES)}, a callable or None"),
+    "checkpoint": (_is_folder, "a folder or None"),
 }
 
 
@@ -170,12 +188,45 @@ def check_hyperparameters(estimator: Any) -> None:
             raise ValueError(
                 f"{type(estimator).__name__}: {name} must be {expected}, got {value!r}"
             )
+    seed = getattr(estimator, "random_state", None)
+    if getattr(estimator, "checkpoint", None) is not None and not is_number(seed):
+        raise ValueError(
+            f"{type(estimator).__name__}: checkpoint needs an integer random_state, by which an "
+            f"interrupted fit is known again, got {seed!r}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRows:
+    """Hold the rows of a `fit`, validated.
+
+    Parameters
+    ----------
+    windows : ndarray or LazyWindows of shape (n_windows, n_channels, n_times), float32
+        The windows.
+    y : ndarray of shape (n_windows,)
+        Heart rate in bpm.
+    weights : ndarray of shape (n_windows,)
+        How much each row counts, not negative, not all zero.
+    groups : ndarray of shape (n_windows,) or None
+        Subjects.
+    """
+
+    windows: Any
+    y: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    groups: NDArray[Any] | None
+
+    @property
+    def used(self) -> NDArray[np.intp]:
+        """The rows that count; a weight of zero is as if the row were not there."""
+        return np.flatnonzero(self.weights)
 
 
 def check_training_rows(
-    estimator: Any, X: Any, y: Any, groups: Any
-) -> tuple[NDArray[np.float32], NDArray[np.float64], Any]:
-    """Validate the rows of a `fit`.
+    estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool = True
+) -> TrainingRows:
+    """Validate the rows of a `fit` or, with ``reset=False``, of a later `partial_fit`.
 
     Parameters
     ----------
@@ -185,24 +236,35 @@ def check_training_rows(
         Windows, see `check_windows`.
     y : array-like of shape (n_windows,)
         Heart rates in bpm.
+    sample_weight : array-like of shape (n_windows,), float or None
+        How much each row counts; None for all alike.
     groups : array-like of shape (n_windows,) or None
         Subjects.
+    reset : bool, default=True
+        Whether the shape of the windows may differ from that of an earlier fit.
 
     Returns
     -------
-    windows, y, groups
+    TrainingRows
         Of equal length.
 
     Raises
     ------
     ValueError
-        If lengths differ, or a value is not finite.
+        If lengths differ, a value is not finite, or weights are negative or all zero.
     """
     name = type(estimator).__name__
     if y is None:
         raise ValueError(f"{name}: requires y to be passed, but the target y is None")
-    windows = check_windows(estimator, X, n_channels=estimator.n_channels, reset=True)
+    n_channels = estimator.n_channels if reset else estimator.n_channels_
+    windows = check_windows(estimator, X, n_channels=n_channels, reset=reset)
     y = column_or_1d(y, warn=True)
     y = check_array(y, dtype=np.float64, ensure_2d=False, estimator=estimator, input_name="y")
     check_consistent_length(windows, y, groups)
-    return windows, y, None if groups is None else column_or_1d(groups)
+    weights = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
+    if not weights.any():
+        raise ValueError(
+            f"{name}: sample_weight must be positive for at least one row, got zero for all: "
+            f"Sample weights that are all zero leave nothing to learn from"
+        )
+    return TrainingRows(windows, y, weights, None if groups is None else column_or_1d(groups))

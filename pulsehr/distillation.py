@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import l1_loss, mse_loss
 
 
 def softmax_relation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -21,12 +20,13 @@ def softmax_relation(student: Tensor, teacher: Tensor, temperature: float) -> Te
 
     Returns
     -------
-    Tensor of shape ()
-        The mean squared difference, at most ``2 / n_features``.
+    Tensor of shape (n_windows,)
+        The mean squared difference of each window, at most ``2 / n_features``.
     """
-    return mse_loss(
-        torch.softmax(student / temperature, dim=1), torch.softmax(teacher / temperature, dim=1)
+    difference = torch.softmax(student / temperature, dim=1) - torch.softmax(
+        teacher / temperature, dim=1
     )
+    return difference.square().mean(dim=1)
 
 
 #: How `DistilledStudentRegressor(relation=...)` compares features.
@@ -34,11 +34,12 @@ RELATIONS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"softmax": so
 
 
 class LabelLoss(nn.Module):
-    """The mean absolute error in bpm."""
+    """The mean absolute error in bpm, each window with its weight."""
 
     def forward(self, output: tuple[Tensor, Tensor], targets: tuple[Tensor, ...]) -> Tensor:
-        """Compare the network's bpm (n,) with the labels (n,)."""
-        return l1_loss(output[0], targets[0])
+        """Compare the network's bpm (n,) with the labels (n,); weights (n,) come second."""
+        y, weights = targets[:2]
+        return (weights * (output[0] - y).abs()).mean()
 
 
 class DistillationLoss(nn.Module):
@@ -46,7 +47,7 @@ class DistillationLoss(nn.Module):
 
     ``g * (b * L1(student, y) + (1 - b) * L1(student, teacher)) + (1 - g) * relation`` in
     training; in evaluation the mean absolute error against the labels alone, so that early
-    stopping judges the heart rate.
+    stopping judges the heart rate. Each window counts with its weight.
 
     Parameters
     ----------
@@ -75,12 +76,16 @@ class DistillationLoss(nn.Module):
         self.temperature = temperature
 
     def forward(self, output: tuple[Tensor, Tensor], targets: tuple[Tensor, ...]) -> Tensor:
-        """Compare bpm (n,) and features (n, 32) with labels, teacher's bpm and features."""
+        """Compare bpm (n,) and features (n, 32) with what labels and teacher say.
+
+        Targets are labels (n,), weights (n,), the teacher's bpm (n,) and features (n, 32).
+        """
         bpm, features = output
-        y, teacher_bpm, teacher_features = targets
+        y, weights, teacher_bpm, teacher_features = targets
+        error = (bpm - y).abs()
         if not self.training:
-            return l1_loss(bpm, y)
+            return (weights * error).mean()
         b, g = self.label_weight, self.prediction_weight
-        prediction = b * l1_loss(bpm, y) + (1 - b) * l1_loss(bpm, teacher_bpm)
+        prediction = b * error + (1 - b) * (bpm - teacher_bpm).abs()
         relation = self.relation(features, teacher_features, self.temperature)
-        return g * prediction + (1 - g) * relation
+        return (weights * (g * prediction + (1 - g) * relation)).mean()

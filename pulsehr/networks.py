@@ -83,6 +83,9 @@ class _SharedConvolutions(nn.Module):
 
     def convolve(self, windows: Tensor) -> Tensor:
         """Map (n, n_channels, n_times) to (n, filters[2], n_channels, n_pooled)."""
+        if len(windows) == 1 and not self.training:
+            # a batch of one takes another path, which rounds differently
+            return self.convolve(windows.expand(2, -1, -1))[:1]
         x = windows.unsqueeze(1).to(memory_format=torch.channels_last)
         for block in (1, 2, 3):
             for layer in (1, 2, 3):
@@ -126,13 +129,17 @@ class PulseTeacher(_SharedConvolutions):
         self.multihead_attn = nn.MultiheadAttention(
             embed_dim=length, num_heads=gcd(length, MAX_HEADS), batch_first=True
         )
-        self.layer_norm = nn.LayerNorm(length)
+        # one value normalised is a constant: windows of up to 16 times keep theirs
+        self.layer_norm = nn.LayerNorm(length) if length > 1 else nn.Identity()
         self.dense = nn.Linear(filters[-1] * length, N_FEATURES)
         self.out = nn.Linear(N_FEATURES, 1)
 
     def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """Return bpm (n,) and features (n, 32) of windows (n, n_channels, n_times)."""
-        maps = self.convolve(windows)
+        return self.head(self.convolve(windows))
+
+    def head(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return bpm (n,) and features (n, 32) of maps (n, filters[2], n_channels, n_pooled)."""
         query = maps[:, :, 0]
         others = maps[:, :, 1:] if maps.shape[2] > 1 else maps
         # tokens ordered modality by modality: (n, (n_channels - 1) * filters, length)
@@ -169,5 +176,9 @@ class DistilledStudent(_SharedConvolutions):
 
     def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """Return bpm (n,) and features (n, 32) of windows (n, n_channels, n_times)."""
-        features = self.dense(self.conv4(self.convolve(windows)).flatten(1))
+        return self.head(self.convolve(windows))
+
+    def head(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return bpm (n,) and features (n, 32) of maps (n, filters[2], n_channels, n_pooled)."""
+        features = self.dense(self.conv4(maps).flatten(1))
         return self.out(features).squeeze(1), features

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone
-from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
-from torch import nn
-
-from pulsehr._training import (
-    InterruptedFitWarning,
-    fitted_outputs,
-    keep,
-    layer_ranges,
-    train,
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    RegressorMixin,
+    TransformerMixin,
 )
+from sklearn.utils.metadata_routing import MetadataRouter
+
+from pulsehr._inference import fitted_outputs, layer_ranges, union
+from pulsehr._teaching import (
+    check_teaching,
+    criterion,
+    fitted_teacher,
+    lessons,
+    metadata_router,
+    teacher_further,
+)
+from pulsehr._training import keep, train, train_further
 from pulsehr._validation import (
     check_hyperparameters,
     check_training_rows,
     generator,
     restored_on_error,
 )
-from pulsehr.distillation import RELATIONS, DistillationLoss, LabelLoss
 from pulsehr.networks import N_FEATURES, DistilledStudent
+from pulsehr.persistence import restored_state, stored_state
 
 
-class DistilledStudentRegressor(RegressorMixin, TransformerMixin, BaseEstimator):
+class DistilledStudentRegressor(
+    RegressorMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Estimate heart rate by a small network that learns from a teacher ([1]_).
 
     Shared convolutions along time, then one convolution across the modalities. The
@@ -71,8 +78,8 @@ class DistilledStudentRegressor(RegressorMixin, TransformerMixin, BaseEstimator)
         Convolution filters of the three blocks.
     n_channels : int, default=1
         Channels of 2-D rows, which hold one channel after the other; 3-D X tells by itself.
-    device : str, default="cpu"
-        Torch device.
+    device : {"auto", "cpu", "cuda", "mps"} or str, default="cpu"
+        Torch device that trains; "auto" takes a GPU if there is one.
     random_state : int, RandomState or None, default=None
         Seeds split, weights, batches and dropout, and a teacher without a seed of its own.
     warm_start : bool, default=False
@@ -81,6 +88,22 @@ class DistilledStudentRegressor(RegressorMixin, TransformerMixin, BaseEstimator)
         0: silent. 1: a progress bar, on a terminal. 2: a line for each epoch.
     callbacks : list of skorch callbacks, default=None
         Called in training.
+    optimizer : {"adam", "adamw", "nadam", "rmsprop", "sgd"} or callable, default="adam"
+        What takes the steps; a callable gets parameters, ``lr`` and ``weight_decay``, such as a
+        class of `torch.optim`.
+    lr_scheduler : {"cosine", "plateau"}, callable or None, default=None
+        How the learning rate changes from epoch to epoch: along half a cosine to 0 at
+        `max_epochs`; a tenth after a quarter of `patience` without improvement; as the schedule
+        of `torch.optim.lr_scheduler` that a callable makes of the optimizer; or not at all.
+    checkpoint : str or path-like, default=None
+        Folder in which the state of the training is kept after every epoch, so that the same
+        fit, called again after a crash, goes on where it stopped and ends with the same result;
+        a fit that had ended comes back at once. Each fit has a file of its own. Needs an
+        integer `random_state`. A teacher without a folder of its own takes this one.
+    memory : str, joblib.Memory or None, default=None
+        Where fitted teachers are kept, so that a grid over parameters of the student fits each
+        teacher once per fold. Only a teacher with a seed, its own or one drawn from an integer
+        `random_state`, comes back.
 
     Attributes
     ----------
@@ -91,9 +114,14 @@ class DistilledStudentRegressor(RegressorMixin, TransformerMixin, BaseEstimator)
     ranges_ : dict of str to tuple of 2 float
         Least and largest output of each layer on the rows of `fit`, for quantization.
     history_ : list of dict
-        ``train_loss``, ``valid_loss`` (bpm) and ``dur`` (s) of each epoch.
+        ``epoch``, ``train_loss`` and ``valid_loss`` (bpm), ``lr`` and ``dur`` (s) of each epoch:
+        a table, as ``pandas.DataFrame(history_)`` shows it.
     best_epoch_ : int
         The epoch, counted from 1, whose weights are kept.
+    n_windows_ : int
+        Rows of the last `fit` or `partial_fit` that count.
+    n_subjects_ : int or None
+        Subjects among them; None without `groups`.
     n_channels_, n_times_ : int
         Shape of a window.
     n_features_in_ : int
@@ -117,6 +145,9 @@ class DistilledStudentRegressor(RegressorMixin, TransformerMixin, BaseEstimator)
     (27,)
     """
 
+    # early stopping is only honest if it knows the subjects: they are asked for by default
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
+
     def __init__(
         self,
         teacher: Any = None,
@@ -138,6 +169,10 @@ class DistilledStudentRegressor(RegressorMixin, TransformerMixin, BaseEstimator)
         warm_start: bool = False,
         verbose: int = 1,
         callbacks: list[Any] | None = None,
+        optimizer: Any = "adam",
+        lr_scheduler: Any = None,
+        checkpoint: Any = None,
+        memory: Any = None,
     ) -> None:
         self.teacher = teacher
         self.label_weight = label_weight
@@ -158,8 +193,14 @@ class DistilledStudentRegressor(RegressorMixin, TransformerMixin, BaseEstimator)
         self.warm_start = warm_start
         self.verbose = verbose
         self.callbacks = callbacks
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.checkpoint = checkpoint
+        self.memory = memory
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> DistilledStudentRegressor:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> DistilledStudentRegressor:
         """Fit the teacher if it is not fitted, then train the student.
 
         After Ctrl-C the estimator is fitted with the best weights so far, with a warning, or,
@@ -172,6 +213,8 @@ class DistilledStudentRegressor(RegressorMixin, TransformerMixin, BaseEstimator)
             Windows.
         y : array-like of shape (n_windows,)
             Heart rate in bpm.
+        sample_weight : array-like of shape (n_windows,), default=None
+            How much each window counts; zero is as if it were not there.
         groups : array-like of shape (n_windows,), default=None
             Subjects, which the validation split keeps apart; the same split for the teacher
             if both have the same seed and `validation_fraction`.
@@ -189,15 +232,57 @@ class DistilledStudentRegressor(RegressorMixin, TransformerMixin, BaseEstimator)
             If X holds readings (windows come from a `PPGWindower`), or the teacher can't teach.
         """
         check_hyperparameters(self)
-        _check_teaching(self)
+        check_teaching(self)
         with restored_on_error(self):
-            windows, y, groups = check_training_rows(self, X, y, groups)
+            rows = check_training_rows(self, X, y, sample_weight, groups)
             rng = generator(self.random_state)
-            self.teacher_ = _fitted_teacher(self.teacher, windows, y, groups, rng)
-            targets = [y, *_lessons(self, windows)]
-            trained = train(self, DistilledStudent, _criterion(self), windows, targets, groups, rng)
-            keep(self, trained, windows)
-            self.ranges_ = layer_ranges(self.network_, windows)
+            metadata = {"sample_weight": sample_weight, "groups": groups}
+            self.teacher_ = fitted_teacher(self, rows, metadata, rng)
+            taught = lessons(self, rows.windows)
+            keep(self, train(self, DistilledStudent, criterion(self), rows, taught, rng), rows)
+            self.ranges_ = layer_ranges(self.network_, rows.windows)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> DistilledStudentRegressor:
+        """Pass once over windows, going on from what is learnt so far.
+
+        For data that come piece by piece. Nothing is held out and `lr_scheduler` rests; the
+        weights are those after the pass.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, n_channels, n_times) or \
+                (n_windows, n_channels * n_times)
+            Windows, of the same shape in every call.
+        y : array-like of shape (n_windows,)
+            Heart rate in bpm.
+        sample_weight : array-like of shape (n_windows,), default=None
+            How much each window counts, against the others of this call.
+
+        Returns
+        -------
+        DistilledStudentRegressor
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or X or y is out of its range, or X has another shape than before.
+        TypeError
+            If X holds readings: windows come from a `PPGWindower`.
+        """
+        check_hyperparameters(self)
+        check_teaching(self)
+        with restored_on_error(self):
+            first = not hasattr(self, "network_")
+            rows = check_training_rows(self, X, y, sample_weight, None, reset=first)
+            rng = generator(self.random_state)
+            self.teacher_ = teacher_further(self, rows, {"sample_weight": sample_weight}, rng)
+            taught = lessons(self, rows.windows)
+            trained = train_further(self, DistilledStudent, criterion(self), rows, taught, rng)
+            keep(self, trained, rows)
+            ranges = layer_ranges(self.network_, rows.windows)
+            self.ranges_ = ranges if first else union(self.ranges_, ranges)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -253,75 +338,24 @@ class DistilledStudentRegressor(RegressorMixin, TransformerMixin, BaseEstimator)
         tags.input_tags.three_d_array = True
         return tags
 
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Say which metadata `fit` takes for itself and for its teacher.
 
-def _check_teaching(student: DistilledStudentRegressor) -> None:
-    if student.relation not in RELATIONS:
-        raise ValueError(
-            f"DistilledStudentRegressor: relation must be one of {sorted(RELATIONS)}, "
-            f"got {student.relation!r}"
-        )
-    if student.teacher is not None and not hasattr(student.teacher, "predict"):
-        raise TypeError(
-            f"DistilledStudentRegressor: teacher must be a regressor or None, "
-            f"got {student.teacher!r}"
-        )
-    if _compares_features(student) and not hasattr(student.teacher, "transform"):
-        raise TypeError(
-            f"DistilledStudentRegressor: teacher must have transform to give {N_FEATURES} "
-            f"features, got {student.teacher!r}: take another, or set prediction_weight=1"
-        )
+        Returns
+        -------
+        MetadataRouter
+            As scikit-learn's guide on metadata routing describes it.
+        """
+        return metadata_router(self)
 
+    @property
+    def _n_features_out(self) -> int:
+        return N_FEATURES
 
-def _compares_features(student: DistilledStudentRegressor) -> bool:
-    return student.teacher is not None and student.prediction_weight < 1
+    def __getstate__(self) -> dict[str, Any]:
+        """Return plain data: arrays, numbers and texts."""
+        return stored_state(super().__getstate__())
 
-
-def _criterion(student: DistilledStudentRegressor) -> nn.Module:
-    if student.teacher is None:
-        return LabelLoss()
-    return DistillationLoss(
-        student.label_weight, student.prediction_weight, student.relation, student.temperature
-    )
-
-
-def _fitted_teacher(
-    teacher: Any,
-    windows: NDArray[np.float32],
-    y: NDArray[np.float64],
-    groups: Any,
-    rng: np.random.RandomState,
-) -> Any:
-    """Return the teacher if it is fitted, else a clone that is fitted on the rows."""
-    if teacher is None:
-        return None
-    try:
-        check_is_fitted(teacher)
-    except NotFittedError:
-        teacher = clone(teacher)
-        if teacher.get_params().get("random_state", 0) is None:
-            teacher.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
-        subjects = {"groups": groups} if has_fit_parameter(teacher, "groups") else {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", InterruptedFitWarning)
-            try:
-                teacher.fit(windows, y, **subjects)
-            except InterruptedFitWarning:
-                raise KeyboardInterrupt from None
-    return teacher
-
-
-def _lessons(
-    student: DistilledStudentRegressor, windows: NDArray[np.float32]
-) -> list[NDArray[np.float64]]:
-    """Return the teacher's heart rates (n,) and features (n, 32), once for all epochs."""
-    if student.teacher_ is None:
-        return []
-    features = np.zeros((len(windows), N_FEATURES))
-    if _compares_features(student):
-        features = np.asarray(student.teacher_.transform(windows))
-    if features.shape != (len(windows), N_FEATURES):
-        raise ValueError(
-            f"DistilledStudentRegressor: the teacher's transform must give {N_FEATURES} features "
-            f"a row, got shape {features.shape}"
-        )
-    return [np.asarray(student.teacher_.predict(windows)), features]
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what this or an earlier version stored."""
+        super().__setstate__(restored_state(self, state, DistilledStudent))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    RegressorMixin,
+    TransformerMixin,
+)
 
-from pulsehr._training import fitted_outputs, keep, train
+from pulsehr._inference import fitted_outputs
+from pulsehr._training import keep, train, train_further
 from pulsehr._validation import (
     check_hyperparameters,
     check_training_rows,
@@ -16,10 +22,13 @@ from pulsehr._validation import (
     restored_on_error,
 )
 from pulsehr.distillation import LabelLoss
-from pulsehr.networks import PulseTeacher
+from pulsehr.networks import N_FEATURES, PulseTeacher
+from pulsehr.persistence import restored_state, stored_state
 
 
-class PulseTeacherRegressor(RegressorMixin, TransformerMixin, BaseEstimator):
+class PulseTeacherRegressor(
+    RegressorMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Estimate heart rate by temporal convolutions and cross-attention (PULSE, [1]_).
 
     The PPG attends to the acceleration; with one channel it attends to itself. The defaults
@@ -47,8 +56,8 @@ class PulseTeacherRegressor(RegressorMixin, TransformerMixin, BaseEstimator):
         Convolution filters of the three blocks.
     n_channels : int, default=1
         Channels of 2-D rows, which hold one channel after the other; 3-D X tells by itself.
-    device : str, default="cpu"
-        Torch device.
+    device : {"auto", "cpu", "cuda", "mps"} or str, default="cpu"
+        Torch device that trains; "auto" takes a GPU if there is one.
     random_state : int, RandomState or None, default=None
         Seeds split, weights, batches and dropout: one seed, one result on one machine.
     warm_start : bool, default=False
@@ -57,15 +66,32 @@ class PulseTeacherRegressor(RegressorMixin, TransformerMixin, BaseEstimator):
         0: silent. 1: a progress bar, on a terminal. 2: a line for each epoch.
     callbacks : list of skorch callbacks, default=None
         Called in training.
+    optimizer : {"adam", "adamw", "nadam", "rmsprop", "sgd"} or callable, default="adam"
+        What takes the steps; a callable gets parameters, ``lr`` and ``weight_decay``, such as a
+        class of `torch.optim`.
+    lr_scheduler : {"cosine", "plateau"}, callable or None, default=None
+        How the learning rate changes from epoch to epoch: along half a cosine to 0 at
+        `max_epochs`; a tenth after a quarter of `patience` without improvement; as the schedule
+        of `torch.optim.lr_scheduler` that a callable makes of the optimizer; or not at all.
+    checkpoint : str or path-like, default=None
+        Folder in which the state of the training is kept after every epoch, so that the same
+        fit, called again after a crash, goes on where it stopped and ends with the same result;
+        a fit that had ended comes back at once. Each fit has a file of its own. Needs an
+        integer `random_state`.
 
     Attributes
     ----------
     network_ : torch.nn.Module
         The fitted network.
     history_ : list of dict
-        ``train_loss``, ``valid_loss`` (bpm) and ``dur`` (s) of each epoch.
+        ``epoch``, ``train_loss`` and ``valid_loss`` (bpm), ``lr`` and ``dur`` (s) of each epoch:
+        a table, as ``pandas.DataFrame(history_)`` shows it.
     best_epoch_ : int
         The epoch, counted from 1, whose weights are kept.
+    n_windows_ : int
+        Rows of the last `fit` or `partial_fit` that count.
+    n_subjects_ : int or None
+        Subjects among them; None without `groups`.
     n_channels_, n_times_ : int
         Shape of a window.
     n_features_in_ : int
@@ -87,6 +113,9 @@ class PulseTeacherRegressor(RegressorMixin, TransformerMixin, BaseEstimator):
     (27,)
     """
 
+    # early stopping is only honest if it knows the subjects: they are asked for by default
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
+
     def __init__(
         self,
         max_epochs: int = 500,
@@ -103,6 +132,9 @@ class PulseTeacherRegressor(RegressorMixin, TransformerMixin, BaseEstimator):
         warm_start: bool = False,
         verbose: int = 1,
         callbacks: list[Any] | None = None,
+        optimizer: Any = "adam",
+        lr_scheduler: Any = None,
+        checkpoint: Any = None,
     ) -> None:
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -118,8 +150,13 @@ class PulseTeacherRegressor(RegressorMixin, TransformerMixin, BaseEstimator):
         self.warm_start = warm_start
         self.verbose = verbose
         self.callbacks = callbacks
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.checkpoint = checkpoint
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> PulseTeacherRegressor:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> PulseTeacherRegressor:
         """Train the network.
 
         After Ctrl-C the estimator is fitted with the best weights so far, with a warning, or,
@@ -132,6 +169,8 @@ class PulseTeacherRegressor(RegressorMixin, TransformerMixin, BaseEstimator):
             Windows.
         y : array-like of shape (n_windows,)
             Heart rate in bpm.
+        sample_weight : array-like of shape (n_windows,), default=None
+            How much each window counts; zero is as if it were not there.
         groups : array-like of shape (n_windows,), default=None
             Subjects, which the validation split keeps apart.
 
@@ -149,10 +188,45 @@ class PulseTeacherRegressor(RegressorMixin, TransformerMixin, BaseEstimator):
         """
         check_hyperparameters(self)
         with restored_on_error(self):
-            windows, y, groups = check_training_rows(self, X, y, groups)
+            rows = check_training_rows(self, X, y, sample_weight, groups)
             rng = generator(self.random_state)
-            trained = train(self, PulseTeacher, LabelLoss(), windows, [y], groups, rng)
-            keep(self, trained, windows)
+            keep(self, train(self, PulseTeacher, LabelLoss(), rows, [], rng), rows)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> PulseTeacherRegressor:
+        """Pass once over windows, going on from what is learnt so far.
+
+        For data that come piece by piece. Nothing is held out and `lr_scheduler` rests; the
+        weights are those after the pass.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, n_channels, n_times) or \
+                (n_windows, n_channels * n_times)
+            Windows, of the same shape in every call.
+        y : array-like of shape (n_windows,)
+            Heart rate in bpm.
+        sample_weight : array-like of shape (n_windows,), default=None
+            How much each window counts, against the others of this call.
+
+        Returns
+        -------
+        PulseTeacherRegressor
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or X or y is out of its range, or X has another shape than before.
+        TypeError
+            If X holds readings: windows come from a `PPGWindower`.
+        """
+        check_hyperparameters(self)
+        with restored_on_error(self):
+            first = not hasattr(self, "network_")
+            rows = check_training_rows(self, X, y, sample_weight, None, reset=first)
+            rng = generator(self.random_state)
+            keep(self, train_further(self, PulseTeacher, LabelLoss(), rows, [], rng), rows)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -199,3 +273,15 @@ class PulseTeacherRegressor(RegressorMixin, TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return N_FEATURES
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return plain data: arrays, numbers and texts."""
+        return stored_state(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what this or an earlier version stored."""
+        super().__setstate__(restored_state(self, state, PulseTeacher))

@@ -100,12 +100,12 @@ def test_training_learns_a_heart_rate(estimator):
 def test_one_seed_gives_one_result_and_leaves_global_generators(estimator, rows):
     windows, y, groups = rows
     numpy_state, torch_state = np.random.get_state()[1], torch.get_rng_state()  # noqa: NPY002 it is the test
-    first = weights(clone(estimator).fit(windows, y, groups))
+    first = weights(clone(estimator).fit(windows, y, groups=groups))
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002 it is the test
     assert torch.equal(torch.get_rng_state(), torch_state)
     torch.manual_seed(7)
-    second = weights(clone(estimator).fit(windows, y, groups))
-    other = weights(clone(estimator).set_params(random_state=1).fit(windows, y, groups))
+    second = weights(clone(estimator).fit(windows, y, groups=groups))
+    other = weights(clone(estimator).set_params(random_state=1).fit(windows, y, groups=groups))
     for name, values in first.items():
         np.testing.assert_array_equal(values, second[name])
     assert any((values != other[name]).any() for name, values in first.items())
@@ -124,7 +124,7 @@ def test_flat_rows_are_the_same_windows(estimator, rows):
 @every_estimator
 def test_windows_of_ppg_alone_work(estimator, rows):
     windows, y, groups = rows
-    fitted = clone(estimator).fit(windows[:, :1], y, groups)
+    fitted = clone(estimator).fit(windows[:, :1], y, groups=groups)
     assert fitted.predict(windows[:, :1]).shape == (60,)
     with pytest.raises(ValueError, match="must have 1 channels of 64 times as in fit, got 4"):
         fitted.predict(windows)
@@ -186,10 +186,10 @@ def test_warm_start_continues_from_the_last_weights(warm_start, rows):
 def test_unfitted_teacher_is_cloned_and_fitted(rows):
     windows, y, groups = rows
     teacher = PulseTeacherRegressor(**SMALL)
-    student = DistilledStudentRegressor(teacher=teacher, **SMALL).fit(windows, y, groups)
+    student = DistilledStudentRegressor(teacher=teacher, **SMALL).fit(windows, y, groups=groups)
     assert not hasattr(teacher, "network_")
     assert student.teacher is teacher
-    expected = clone(teacher).fit(windows, y, groups)
+    expected = clone(teacher).fit(windows, y, groups=groups)
     np.testing.assert_array_equal(student.teacher_.predict(windows), expected.predict(windows))
 
 
@@ -222,7 +222,7 @@ def test_cross_validation_of_the_student_never_shows_test_rows_to_the_teacher(ro
     class Spy(PulseTeacherRegressor):
         def fit(self, X, y, groups=None):
             seen.append(set(y.tolist()))
-            return super().fit(X, y, groups)
+            return super().fit(X, y, groups=groups)
 
     fitted_before = Spy(**SMALL).fit(windows, y)
     seen.clear()
@@ -284,8 +284,8 @@ def test_ctrl_c_after_an_epoch_keeps_the_best_weights_and_says_so(estimator, row
     windows, y, groups = rows
     model = clone(estimator).set_params(callbacks=[InterruptAt(3)])
     with pytest.warns(InterruptedFitWarning, match=r"interrupted in epoch 3; fitted with the best"):
-        model.fit(windows, y, groups)
-    reference = clone(estimator).set_params(max_epochs=2).fit(windows, y, groups)
+        model.fit(windows, y, groups=groups)
+    reference = clone(estimator).set_params(max_epochs=2).fit(windows, y, groups=groups)
     for name, values in weights(reference).items():
         np.testing.assert_array_equal(weights(model)[name], values)
 
@@ -295,13 +295,13 @@ def test_ctrl_c_in_the_first_epoch_leaves_the_estimator_untouched(estimator, row
     windows, y, groups = rows
     model = clone(estimator).set_params(callbacks=[InterruptAt(1)])
     with pytest.raises(KeyboardInterrupt):
-        model.fit(windows, y, groups)
+        model.fit(windows, y, groups=groups)
     assert not [name for name in vars(model) if name.endswith("_")]
-    fitted = clone(estimator).fit(windows, y, groups)
+    fitted = clone(estimator).fit(windows, y, groups=groups)
     before = dict(vars(fitted))
     fitted.set_params(callbacks=[InterruptAt(1)])
     with pytest.raises(KeyboardInterrupt):
-        fitted.fit(windows[:, :1], y, groups)
+        fitted.fit(windows[:, :1], y, groups=groups)
     assert vars(fitted) == {**before, "callbacks": fitted.callbacks}
 
 
@@ -312,7 +312,7 @@ def test_a_callback_may_stop_the_training_without_a_word(estimator, rows):
     model = clone(estimator).set_params(max_epochs=20, callbacks=[never_better])
     if getattr(model, "teacher", None) is not None:
         model.set_params(teacher__max_epochs=20, teacher__callbacks=[clone(never_better)])
-    model.fit(windows, y, groups)
+    model.fit(windows, y, groups=groups)
     assert len(model.history_) < 20
 
 
@@ -435,7 +435,7 @@ def test_windows_may_be_read_only_and_lie_in_any_order(estimator, rows):
 def test_warm_start_with_another_shape_is_refused(rows):
     windows, y, _ = rows
     model = DistilledStudentRegressor(**SMALL, warm_start=True).fit(windows, y)
-    with pytest.raises(ValueError, match="warm_start needs the windows and filters of the last"):
+    with pytest.raises(ValueError, match="needs the windows and filters of the last fit, got"):
         model.fit(windows[:, :, :32], y)
 
 

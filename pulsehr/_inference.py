@@ -1,0 +1,108 @@
+"""Run a trained network: heart rates and features of windows, and the ranges of its layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from pulsehr._validation import check_windows
+
+#: Windows per pass: their activations stay in the cache, and bound the memory of `predict`.
+BATCH = 64
+
+
+class _Head(nn.Module):
+    """What comes after the convolutions of a network."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, maps: Tensor) -> Any:
+        return self.network.head(maps)
+
+
+def fitted_outputs(estimator: Any, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return heart rate (n_windows,) and features (n_windows, 32) by a fitted estimator."""
+    check_is_fitted(estimator, "network_")
+    windows = check_windows(estimator, X, n_channels=estimator.n_channels_, reset=False)
+    return run_network(estimator.network_, windows)
+
+
+def run_network(network: Any, windows: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Run a network so that a window's result does not depend on its neighbours.
+
+    The convolutions run in float32, where each window of a batch gets the same bits however
+    large the batch is; matrix products do not have that property, so that the small rest
+    runs in float64.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode, on any device.
+    windows : ndarray or LazyWindows of shape (n_windows, n_channels, n_times), float32
+        The windows.
+
+    Returns
+    -------
+    heart_rate : ndarray of shape (n_windows,)
+        In bpm.
+    features : ndarray of shape (n_windows, 32)
+        Of which the heart rate is a linear function.
+    """
+    device = next(network.parameters()).device
+    head = _Head(network)
+    exact = {name: values.cpu().double() for name, values in head.named_parameters()}
+    heart_rates, features = [], []
+    with torch.inference_mode():
+        for start in range(0, len(windows), BATCH):
+            batch = torch.from_numpy(windows[start : start + BATCH])
+            maps = network.convolve(batch.to(device)).cpu().double()
+            bpm, values = torch.func.functional_call(head, exact, (maps,))
+            heart_rates.append(bpm.numpy())
+            features.append(values.numpy())
+    return np.concatenate(heart_rates), np.concatenate(features)
+
+
+def layer_ranges(network: nn.Module, windows: Any) -> dict[str, tuple[float, float]]:
+    """Return the least and largest output of the input and of each layer, over all windows."""
+    lows: dict[str, list[float]] = {"input": []}
+    highs: dict[str, list[float]] = {"input": []}
+
+    def record(name: str, values: Tensor) -> None:
+        lows.setdefault(name, []).append(float(values.min()))
+        highs.setdefault(name, []).append(float(values.max()))
+
+    handles = [
+        module.register_forward_hook(
+            lambda module, args, output, name=name: record(name, output)  # type: ignore[misc]
+        )
+        for name, module in network.named_children()
+        if not isinstance(module, nn.Dropout)
+    ]
+    device = next(network.parameters()).device
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(windows), BATCH):
+                batch = torch.from_numpy(windows[start : start + BATCH])
+                record("input", batch)
+                network(batch.to(device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: (min(lows[name]), max(highs[name])) for name in lows}
+
+
+def union(
+    some: dict[str, tuple[float, float]], other: dict[str, tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """Return the ranges that hold both."""
+    return {
+        name: (min(low, other[name][0]), max(high, other[name][1]))
+        for name, (low, high) in some.items()
+    }

@@ -1,0 +1,142 @@
+"""How a student comes by its teacher, and what the teacher says of each window."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import get_config
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.validation import check_is_fitted, check_memory, has_fit_parameter
+from torch import nn
+
+from pulsehr._training import InterruptedFitWarning
+from pulsehr._validation import TrainingRows
+from pulsehr.distillation import RELATIONS, DistillationLoss, LabelLoss
+from pulsehr.networks import N_FEATURES
+
+
+def check_teaching(student: Any) -> None:
+    """Raise ValueError or TypeError if relation, teacher or memory are none."""
+    if student.relation not in RELATIONS:
+        raise ValueError(
+            f"DistilledStudentRegressor: relation must be one of {sorted(RELATIONS)}, "
+            f"got {student.relation!r}"
+        )
+    if student.teacher is not None and not hasattr(student.teacher, "predict"):
+        raise TypeError(
+            f"DistilledStudentRegressor: teacher must be a regressor or None, "
+            f"got {student.teacher!r}"
+        )
+    if _compares_features(student) and not hasattr(student.teacher, "transform"):
+        raise TypeError(
+            f"DistilledStudentRegressor: teacher must have transform to give {N_FEATURES} "
+            f"features, got {student.teacher!r}: take another, or set prediction_weight=1"
+        )
+    check_memory(student.memory)
+
+
+def criterion(student: Any) -> nn.Module:
+    """Return the loss of a student."""
+    if student.teacher is None:
+        return LabelLoss()
+    return DistillationLoss(
+        student.label_weight, student.prediction_weight, student.relation, student.temperature
+    )
+
+
+def fitted_teacher(
+    student: Any, rows: TrainingRows, metadata: dict[str, Any], rng: np.random.RandomState
+) -> Any:
+    """Return the teacher if it is fitted, else a clone fitted on the rows, or one kept before."""
+    if student.teacher is None or _is_fitted(student.teacher):
+        return student.teacher
+    teacher = _own_copy(student, rng)
+    taken = _taken_by_teacher(student, "fit", metadata)
+    return check_memory(student.memory).cache(_fit)(teacher, rows.windows, rows.y, taken)
+
+
+def teacher_further(
+    student: Any, rows: TrainingRows, metadata: dict[str, Any], rng: np.random.RandomState
+) -> Any:
+    """Return the teacher if it is fitted, else its clone after one more pass over the rows."""
+    if student.teacher is None or _is_fitted(student.teacher):
+        return student.teacher
+    if not hasattr(student.teacher, "partial_fit"):
+        raise TypeError(
+            f"DistilledStudentRegressor: partial_fit needs a teacher that is fitted or has "
+            f"partial_fit, got {student.teacher!r}"
+        )
+    teacher = getattr(student, "teacher_", None) or _own_copy(student, rng)
+    taken = _taken_by_teacher(student, "partial_fit", metadata)
+    return teacher.partial_fit(rows.windows, rows.y, **taken)
+
+
+def lessons(student: Any, windows: Any) -> list[NDArray[np.float64]]:
+    """Return the teacher's heart rates (n,) and features (n, 32), once for all epochs."""
+    if student.teacher_ is None:
+        return []
+    features = np.zeros((len(windows), N_FEATURES))
+    if _compares_features(student):
+        features = np.asarray(student.teacher_.transform(windows))
+    if features.shape != (len(windows), N_FEATURES):
+        raise ValueError(
+            f"DistilledStudentRegressor: the teacher's transform must give {N_FEATURES} features "
+            f"a row, got shape {features.shape}"
+        )
+    return [np.asarray(student.teacher_.predict(windows)), features]
+
+
+def metadata_router(student: Any) -> MetadataRouter:
+    """Return which metadata student and teacher ask for."""
+    router = MetadataRouter(owner=type(student).__name__).add_self_request(student)
+    if student.teacher is not None:
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        mapping.add(caller="partial_fit", callee="partial_fit")
+        router.add(teacher=student.teacher, method_mapping=mapping)
+    return router
+
+
+def _taken_by_teacher(student: Any, method: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return what the teacher asks for or, without metadata routing, what its method takes."""
+    given = {name: values for name, values in metadata.items() if values is not None}
+    if get_config()["enable_metadata_routing"]:
+        routed = process_routing(student, method, **given)
+        return dict(routed["teacher"][method])
+    return {name: v for name, v in given.items() if has_fit_parameter(student.teacher, name)}
+
+
+def _compares_features(student: Any) -> bool:
+    return student.teacher is not None and student.prediction_weight < 1
+
+
+def _is_fitted(teacher: Any) -> bool:
+    try:
+        check_is_fitted(teacher)
+    except NotFittedError:
+        return False
+    return True
+
+
+def _own_copy(student: Any, rng: np.random.RandomState) -> Any:
+    """Clone the teacher; what it leaves open of seed and checkpoint is the student's."""
+    teacher = clone(student.teacher)
+    parameters = teacher.get_params()
+    if parameters.get("random_state", 0) is None:
+        teacher.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
+    if student.checkpoint is not None and parameters.get("checkpoint", "") is None:
+        teacher.set_params(checkpoint=student.checkpoint)
+    return teacher
+
+
+def _fit(teacher: Any, windows: Any, y: NDArray[np.float64], metadata: dict[str, Any]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InterruptedFitWarning)
+        try:
+            return teacher.fit(windows, y, **metadata)
+        except InterruptedFitWarning:
+            raise KeyboardInterrupt from None
