@@ -72,8 +72,9 @@ class Checkpoint:
             state = torch.load(self.path, weights_only=True, map_location=net.device)
             _restore(net, state)
         except Exception as error:
+            reason = str(error).partition("\n")[0]
             raise ValueError(
-                f"checkpoint {str(self.path)!r} cannot be read ({error}): delete it to start anew"
+                f"checkpoint {str(self.path)!r} cannot be read ({reason}): delete it to start anew"
             ) from error
         return bool(state["finished"])
 
@@ -96,7 +97,12 @@ def _state(net: Any, finished: bool) -> dict[str, Any]:
         "optimizer": net.optimizer_.state_dict(),
         "schedule": schedule.lr_scheduler_.state_dict() if schedule else None,
         "history": plain_history(net),
-        "early_stopping": {name: getattr(early, name) for name in _EARLY_STOPPING},
+        "early_stopping": {
+            "misses_": early.misses_,
+            "dynamic_threshold_": float(early.dynamic_threshold_),
+            "best_epoch_": early.best_epoch_,
+            "best_model_weights_": early.best_model_weights_,
+        },
         "generator": torch.get_rng_state(),
         "cuda_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -113,6 +119,3 @@ def _restore(net: Any, state: dict[str, Any]) -> None:
     torch.set_rng_state(state["generator"].cpu())
     if state["cuda_generators"]:
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_generators"]])
-
-
-_EARLY_STOPPING = ("misses_", "dynamic_threshold_", "best_epoch_", "best_model_weights_")

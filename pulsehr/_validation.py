@@ -223,6 +223,24 @@ class TrainingRows:
         return np.flatnonzero(self.weights)
 
 
+def check_heart_rates(estimator: Any, windows: Any, y: Any) -> NDArray[np.float64]:
+    """Validate heart rates (n_windows,) in bpm, one for each window.
+
+    Raises
+    ------
+    ValueError
+        If there are none, not as many as windows, or one is not finite.
+    """
+    if y is None:
+        name = type(estimator).__name__
+        raise ValueError(f"{name}: requires y to be passed, but the target y is None")
+    y = column_or_1d(y, warn=True)
+    y = check_array(y, dtype=np.float64, ensure_2d=False, estimator=estimator, input_name="y")
+    check_consistent_length(windows, y)
+    heart_rates: NDArray[np.float64] = y
+    return heart_rates
+
+
 def check_training_rows(
     estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool = True
 ) -> TrainingRows:
@@ -253,18 +271,14 @@ def check_training_rows(
     ValueError
         If lengths differ, a value is not finite, or weights are negative or all zero.
     """
-    name = type(estimator).__name__
-    if y is None:
-        raise ValueError(f"{name}: requires y to be passed, but the target y is None")
     n_channels = estimator.n_channels if reset else estimator.n_channels_
     windows = check_windows(estimator, X, n_channels=n_channels, reset=reset)
-    y = column_or_1d(y, warn=True)
-    y = check_array(y, dtype=np.float64, ensure_2d=False, estimator=estimator, input_name="y")
-    check_consistent_length(windows, y, groups)
+    y = check_heart_rates(estimator, windows, y)
+    check_consistent_length(windows, groups)
     weights = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
         raise ValueError(
-            f"{name}: sample_weight must be positive for at least one row, got zero for all: "
-            f"Sample weights that are all zero leave nothing to learn from"
+            f"{type(estimator).__name__}: sample_weight must be positive for at least one row, "
+            f"got only zeros"
         )
     return TrainingRows(windows, y, weights, None if groups is None else column_or_1d(groups))

@@ -11,7 +11,7 @@ from scipy.signal.windows import hann
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from pulsehr._validation import check_windows, restored_on_error
+from pulsehr._validation import check_heart_rates, check_windows, restored_on_error
 
 
 class SpectralPeakRegressor(RegressorMixin, BaseEstimator):
@@ -59,16 +59,16 @@ class SpectralPeakRegressor(RegressorMixin, BaseEstimator):
         self.resolution = resolution
         self.n_channels = n_channels
 
-    def fit(self, X: Any, y: Any = None) -> SpectralPeakRegressor:
-        """Note the shape of the windows.
+    def fit(self, X: Any, y: Any) -> SpectralPeakRegressor:
+        """Note the shape of the windows; heart rates are validated, not used.
 
         Parameters
         ----------
         X : array-like of shape (n_windows, n_channels, n_times) or \
                 (n_windows, n_channels * n_times)
             Windows.
-        y : ignored
-            Present for the API.
+        y : array-like of shape (n_windows,)
+            Heart rate in bpm.
 
         Returns
         -------
@@ -77,6 +77,7 @@ class SpectralPeakRegressor(RegressorMixin, BaseEstimator):
         """
         with restored_on_error(self):
             windows = check_windows(self, X, n_channels=self.n_channels, reset=True)
+            check_heart_rates(self, windows, y)
             self.n_channels_ = windows.shape[1]
         return self
 

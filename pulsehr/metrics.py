@@ -1,10 +1,19 @@
-"""Errors in bpm, per subject and activity."""
+"""Errors in bpm, per subject and activity, and scorers for scikit-learn's model selection."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_consistent_length
+
+from pulsehr._rows import readings_in
+from pulsehr.tracking import causal_clip_readings
+
+#: A heart rate this close (bpm) to the label counts as right.
+CLOSE = 5.0
 
 
 def group_mean_absolute_errors(
@@ -62,6 +71,104 @@ def subject_mean_absolute_error(y_true: ArrayLike, y_pred: ArrayLike, groups: Ar
     1.0
     """
     return float(np.mean(list(group_mean_absolute_errors(y_true, y_pred, groups).values())))
+
+
+def share_within(y_true: ArrayLike, y_pred: ArrayLike, limit: float = CLOSE) -> float:
+    """Compute the share of heart rates that are close to their labels.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_readings,)
+        Labels and estimates in bpm.
+    limit : float, default=5.0
+        The largest error in bpm that counts as close.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+
+    Examples
+    --------
+    >>> from pulsehr.metrics import share_within
+    >>> share_within([60, 70, 80, 90], [61, 75, 86, 60])
+    0.5
+    """
+    return float((_errors(y_true, y_pred) <= limit).mean())
+
+
+def get_scorer(name: str) -> Callable[[Any, Any, Any], float]:
+    """Return a scorer of heart rates, for the `scoring` of scikit-learn's functions.
+
+    Greater is better, so that errors are negative. "neg_subject_mean_absolute_error" is minus the
+    mean of the subjects' mean absolute errors, "neg_post_processed_mean_absolute_error" the same
+    after `pulsehr.tracking.causal_clip` of each recording, both in bpm, and
+    "share_within_5_bpm" the share of rows with an error of at most 5 bpm. The first
+    two take readings as X, which say subject and time.
+
+    Parameters
+    ----------
+    name : str
+        One of `SCORERS`.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y)``.
+
+    Raises
+    ------
+    ValueError
+        If there is no scorer of that name.
+
+    Examples
+    --------
+    >>> from sklearn.dummy import DummyRegressor
+    >>> from pulsehr.datasets import make_recordings
+    >>> from pulsehr.metrics import get_scorer
+    >>> data = make_recordings(n_subjects=2, duration=60, random_state=0)
+    >>> median = DummyRegressor(strategy="median").fit(data.X, data.y)
+    >>> get_scorer("neg_subject_mean_absolute_error")(median, data.X, data.y) < 0
+    True
+    """
+    if name not in SCORERS:
+        raise ValueError(f"get_scorer: name must be one of {sorted(SCORERS)}, got {name!r}")
+    return SCORERS[name]
+
+
+def _neg_subject_mean_absolute_error(estimator: Any, X: Any, y: Any) -> float:
+    subjects = [reading.subject for reading in _readings(X)]
+    return -subject_mean_absolute_error(y, estimator.predict(X), subjects)
+
+
+def _neg_post_processed_mean_absolute_error(estimator: Any, X: Any, y: Any) -> float:
+    readings = list(_readings(X))
+    subjects = [reading.subject for reading in readings]
+    clipped = causal_clip_readings(readings, estimator.predict(X))
+    return -subject_mean_absolute_error(y, clipped, subjects)
+
+
+def _share_within_5_bpm(estimator: Any, X: Any, y: Any) -> float:
+    return share_within(y, estimator.predict(X))
+
+
+def _readings(X: Any) -> Any:
+    readings = readings_in(X)
+    if readings is None:
+        raise TypeError(
+            f"scorer: X must hold readings, which say subject and time, got {type(X).__name__}: "
+            f"for windows take sklearn.metrics.make_scorer(subject_mean_absolute_error, "
+            f"greater_is_better=False).set_score_request(groups=True), with metadata routing on"
+        )
+    return readings
+
+
+#: Scorers by name, see `get_scorer`.
+SCORERS: dict[str, Callable[[Any, Any, Any], float]] = {
+    "neg_subject_mean_absolute_error": _neg_subject_mean_absolute_error,
+    "neg_post_processed_mean_absolute_error": _neg_post_processed_mean_absolute_error,
+    "share_within_5_bpm": _share_within_5_bpm,
+}
 
 
 def _errors(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:

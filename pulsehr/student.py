@@ -333,9 +333,11 @@ class DistilledStudentRegressor(
         return to_microcontroller(self, folder, prefix=prefix, target=target)
 
     def __sklearn_tags__(self) -> Any:
-        """Take 2-D and 3-D X without NaN."""
+        """Take 2-D and 3-D X without NaN; windows are what can be learnt from, not tables."""
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        # the pools blur what a table holds in neighbouring columns
+        tags.regressor_tags.poor_score = True
         return tags
 
     def get_metadata_routing(self) -> MetadataRouter:

@@ -269,9 +269,11 @@ class PulseTeacherRegressor(
         return fitted_outputs(self, X)[1]
 
     def __sklearn_tags__(self) -> Any:
-        """Take 2-D and 3-D X without NaN."""
+        """Take 2-D and 3-D X without NaN; windows are what can be learnt from, not tables."""
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        # the pools blur what a table holds in neighbouring columns
+        tags.regressor_tags.poor_score = True
         return tags
 
     @property
