@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted, check_memory, has_fit_parameter
 from torch import nn
@@ -57,7 +59,8 @@ def fitted_teacher(
         return student.teacher
     teacher = _own_copy(student, rng)
     taken = _taken_by_teacher(student, "fit", metadata)
-    return check_memory(student.memory).cache(_fit)(teacher, rows.windows, rows.y, taken)
+    X = _as_taken(teacher, rows.windows)
+    return check_memory(student.memory).cache(_fit)(teacher, X, rows.y, taken)
 
 
 def teacher_further(
@@ -73,22 +76,23 @@ def teacher_further(
         )
     teacher = getattr(student, "teacher_", None) or _own_copy(student, rng)
     taken = _taken_by_teacher(student, "partial_fit", metadata)
-    return teacher.partial_fit(rows.windows, rows.y, **taken)
+    return teacher.partial_fit(_as_taken(teacher, rows.windows), rows.y, **taken)
 
 
 def lessons(student: Any, windows: Any) -> list[NDArray[np.float64]]:
     """Return the teacher's heart rates (n,) and features (n, 32), once for all epochs."""
     if student.teacher_ is None:
         return []
+    X = _as_taken(student.teacher_, windows)
     features = np.zeros((len(windows), N_FEATURES))
     if _compares_features(student):
-        features = np.asarray(student.teacher_.transform(windows))
+        features = np.asarray(student.teacher_.transform(X))
     if features.shape != (len(windows), N_FEATURES):
         raise ValueError(
             f"DistilledStudentRegressor: the teacher's transform must give {N_FEATURES} features "
             f"a row, got shape {features.shape}"
         )
-    return [np.asarray(student.teacher_.predict(windows)), features]
+    return [np.asarray(student.teacher_.predict(X)), features]
 
 
 def metadata_router(student: Any) -> MetadataRouter:
@@ -108,6 +112,14 @@ def _taken_by_teacher(student: Any, method: str, metadata: dict[str, Any]) -> di
         routed = process_routing(student, method, **given)
         return dict(routed["teacher"][method])
     return {name: v for name, v in given.items() if has_fit_parameter(student.teacher, name)}
+
+
+def _as_taken(teacher: Any, windows: Any) -> Any:
+    """Return windows as the teacher takes X: as they are, or as 2-D rows."""
+    first = teacher.steps[0][1] if isinstance(teacher, Pipeline) else teacher
+    if get_tags(first).input_tags.three_d_array:
+        return windows
+    return np.asarray(windows).reshape(len(windows), -1)
 
 
 def _compares_features(student: Any) -> bool:

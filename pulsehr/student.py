@@ -46,10 +46,11 @@ class DistilledStudentRegressor(
     ----------
     teacher : estimator or None, default=None
         A regressor with `predict` and, for the relation, `transform` to 32 features, such
-        as `PulseTeacherRegressor`. An unfitted one is cloned and fitted on the rows of
-        `fit`, so cross-validation never leaks; a fitted one teaches as it is. As
-        cross-validation clones the student and thereby forgets what a teacher
-        learnt, wrap one that shall stay as it is in ``sklearn.frozen.FrozenEstimator``.
+        as `PulseTeacherRegressor`; one that takes tables alone gets windows as 2-D rows. An
+        unfitted one is cloned and fitted on the rows of `fit`, so cross-validation never
+        leaks; a fitted one teaches as it is. As cross-validation clones the student and
+        thereby forgets what a teacher learnt, wrap one that shall stay as it is in
+        ``sklearn.frozen.FrozenEstimator``.
         None: learn from the labels alone.
     label_weight : float, default=0.5
         Weight of the labels against the teacher's heart rates, 0 to 1.
