@@ -297,7 +297,7 @@ def _skorch_net(
         callbacks.append(("lr_scheduler", LRScheduler(schedule(estimator), monitor=watched)))
     if estimator.verbose == 1:
         callbacks.append(("progress", _EpochBar()))
-    callbacks += estimator.callbacks or []
+    callbacks += list(estimator.callbacks or [])
     return _Net(
         module,
         criterion=criterion,

@@ -149,6 +149,14 @@ def _is_not_negative(value: Any) -> bool:
     return _is_number(value) and value >= 0
 
 
+def _is_level(value: Any) -> bool:
+    return isinstance(value, (bool, int, np.integer)) and bool(value >= 0)
+
+
+def _is_callbacks(value: Any) -> bool:
+    return value is None or isinstance(value, (list, tuple))
+
+
 def _is_folder(value: Any) -> bool:
     return value is None or isinstance(value, (str, os.PathLike))
 
@@ -176,6 +184,8 @@ HYPERPARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "device": (is_device, "'auto', 'cpu', or a 'cuda', 'cuda:0', ... or 'mps' that is there"),
     "optimizer": (is_optimizer, f"one of {sorted(OPTIMIZERS)} or a callable"),
     "lr_scheduler": (is_schedule, f"one of {sorted(SCHEDULES)}, a callable or None"),
+    "verbose": (_is_level, "an integer >= 0"),
+    "callbacks": (_is_callbacks, "a list of skorch callbacks or None"),
     "checkpoint": (_is_folder, "a folder or None"),
 }
 

@@ -123,6 +123,8 @@ def test_auto_takes_a_gpu_if_there_is_one(rows):
         ("device", 0, "device must be .* that is there, got 0"),
         ("optimizer", "adan", r"optimizer must be one of \['adam', .*\] or a callable, got 'adan'"),
         ("lr_scheduler", "step", r"lr_scheduler must be one of .* callable or None, got 'step'"),
+        ("verbose", -1, "verbose must be an integer >= 0, got -1"),
+        ("callbacks", print, "callbacks must be a list of skorch callbacks or None, got <built-in"),
         ("checkpoint", 3, "checkpoint must be a folder or None, got 3"),
     ],
 )
