@@ -1,5 +1,5 @@
 # make demo [DATA=folder]   run the main job on synthetic recordings, or on real ones
-# make test                 run the tests
+# make test                 run the tests, and those of the contract with scikit-learn on its oldest version too
 # make lint                 check style and types
 # make docs                 build the documentation in build/docs
 PYTHON ?= python3
@@ -7,13 +7,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# the oldest scikit-learn that pyproject.toml allows, beside the newest in the virtual environment
+OLDEST := build/oldest
+OLDEST_VERSION := $(shell sed -n 's/.*"scikit-learn>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+CONTRACT := $(addprefix tests/test_,estimator_checks.py estimator_contract.py metadata_routing.py \
+	model_selection.py persistence.py)
+
 .PHONY: demo test lint format docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py $(if $(DATA),--data "$(DATA)")
 
-test: $(READY)
+test: $(READY) $(OLDEST)/.ready
 	$(BIN)/python -m pytest
+	SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -q tests/test_estimator_checks.py -k array_api
+	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -q -W ignore::pytest.PytestRemovedIn10Warning \
+		$(CONTRACT)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -33,6 +42,11 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[plot,test]"
+	touch $@
+
+$(OLDEST)/.ready: pyproject.toml $(READY)
+	rm -rf $(OLDEST)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(OLDEST) scikit-learn==$(OLDEST_VERSION)
 	touch $@
 
 clean:

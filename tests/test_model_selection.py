@@ -8,7 +8,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import StackingRegressor
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 it switches the search on
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import (
     GridSearchCV,
@@ -194,7 +194,7 @@ def test_heart_rate_is_a_feature_of_a_stress_classifier(data):
         ]
     )
     stressed = np.where(data.y > np.median(data.y), "stressed", "calm")
-    pipe = make_pipeline(PPGWindower(), features, StandardScaler(), LogisticRegression())
+    pipe = make_pipeline(PPGWindower(), features, StandardScaler(), RidgeClassifier())
     scores = cross_val_score(
         pipe, data.X, stressed, groups=data.groups, cv=GroupKFold(2), error_score="raise"
     )

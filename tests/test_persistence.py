@@ -141,7 +141,7 @@ def test_pickles_of_the_previous_release_load_with_a_warning(name):
     X, y = windows()
     stored = (DATA / f"{name}-0.1.0.pickle").read_bytes()
     with pytest.warns(VersionWarning) as caught:
-        pipe = pickle.loads(stored)
+        pipe = make_pipeline(*pickle.loads(stored))
     text = str(caught[-1].message)
     assert "stored by pulsehr 0.1.0" in text
     assert f"read by {pulsehr.__version__}" in text
