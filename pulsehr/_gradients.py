@@ -1,0 +1,96 @@
+"""The gradients of a batch, the same to the bit on any number of cores.
+
+A batch is cut into parts of fixed size; each is computed by one Python thread, whose torch uses one
+thread itself, and what the parts give is summed in their order. How many threads share the parts
+changes nothing but the time. Small parts also keep their maps in the cache of their core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+#: Windows of a part: fewer cost more calls, more fall out of the cache (`docs/speed.md`).
+PART = 32
+
+#: Just below the largest block by which the allocator of glibc learns (32 MiB, mallopt(3)).
+_KEPT_BYTES = 31 << 20
+
+#: The built-in `map`, or that of a pool of threads: results come in the order of the jobs.
+Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+
+@contextmanager
+def one_thread_a_part() -> Iterator[Run]:
+    """Yield a `map` over as many Python threads as torch has; torch itself takes one in each.
+
+    Yields
+    ------
+    callable
+        For `gradients`; valid inside the context.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    # Freed maps would go back to the system and come again as new pages, which may take longer
+    # than the arithmetic. After freeing a block of this size glibc keeps what is smaller.
+    torch.empty(_KEPT_BYTES, dtype=torch.uint8)
+    try:
+        if threads == 1:
+            yield map
+            return
+        with ThreadPoolExecutor(threads, "pulsehr", torch.set_num_threads, (1,)) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(threads)
+
+
+def gradients(
+    network: nn.Module,
+    criterion: nn.Module,
+    windows: Tensor,
+    targets: Sequence[Tensor],
+    run: Run = map,
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the loss of a batch, and its gradient for each parameter.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In training mode; takes windows and the generator of its dropout.
+    criterion : nn.Module
+        Takes the network's output and the targets to a mean over windows.
+    windows : Tensor of shape (n_windows, n_channels, n_times)
+        The batch, on a CPU.
+    targets : sequence of Tensor of shape (n_windows, ...)
+        What the criterion compares with.
+    run : callable, default=map
+        From `one_thread_a_part`.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
+        The criterion of the batch.
+    gradients : list of Tensor
+        In the order of ``network.parameters()``.
+    """
+    parameters = list(network.parameters())
+    batches = zip(*(rows.split(PART) for rows in (windows, *targets)), strict=True)
+    seeds = torch.randint(2**63 - 1, (-(-len(windows) // PART),)).tolist()
+
+    def of_part(job: tuple[int, tuple[Tensor, ...]]) -> list[Tensor]:
+        seed, (part, *goals) = job
+        output = network(part, torch.Generator().manual_seed(seed))
+        loss = criterion(output, tuple(goals)) * (len(part) / len(windows))
+        return [loss.detach(), *torch.autograd.grad(loss, parameters)]
+
+    parts = iter(run(of_part, zip(seeds, batches, strict=True)))
+    total = next(parts)
+    for part in parts:
+        for sums, values in zip(total, part, strict=True):
+            sums.add_(values)
+    return total[0], total[1:]
