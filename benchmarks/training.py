@@ -129,7 +129,8 @@ def bare_step(name: str, batch_size: int, n_windows: int) -> Iterator[float]:
     with one_thread_a_part() as run:
 
         def step(rows: Tensor) -> float:
-            loss, values = gradients(network, LabelLoss(), windows[rows], [y[rows]], run)
+            targets = (y[rows], torch.ones(len(rows)))
+            loss, values, _ = gradients(network, LabelLoss(), windows[rows], targets, run)
             for parameter, value in zip(parameters, values, strict=True):
                 parameter.grad = value
             optimizer.step()

@@ -55,8 +55,8 @@ def gradients(
     windows: Tensor,
     targets: Sequence[Tensor],
     run: Run = map,
-) -> tuple[Tensor, list[Tensor]]:
-    """Return the loss of a batch, and its gradient for each parameter.
+) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
+    """Return the loss of a batch, its gradient for each parameter, and the outputs.
 
     Parameters
     ----------
@@ -77,20 +77,23 @@ def gradients(
         The criterion of the batch.
     gradients : list of Tensor
         In the order of ``network.parameters()``.
+    outputs : tuple of Tensor of shape (n_windows, ...)
+        What the network gave, with its dropout.
     """
     parameters = list(network.parameters())
     batches = zip(*(rows.split(PART) for rows in (windows, *targets)), strict=True)
     seeds = torch.randint(2**63 - 1, (-(-len(windows) // PART),)).tolist()
 
-    def of_part(job: tuple[int, tuple[Tensor, ...]]) -> list[Tensor]:
+    def of_part(job: tuple[int, tuple[Tensor, ...]]) -> tuple[list[Tensor], list[Tensor]]:
         seed, (part, *goals) = job
         output = network(part, torch.Generator().manual_seed(seed))
         loss = criterion(output, tuple(goals)) * (len(part) / len(windows))
-        return [loss.detach(), *torch.autograd.grad(loss, parameters)]
+        sums = [loss.detach(), *torch.autograd.grad(loss, parameters)]
+        return sums, [values.detach() for values in output]
 
-    parts = iter(run(of_part, zip(seeds, batches, strict=True)))
-    total = next(parts)
-    for part in parts:
-        for sums, values in zip(total, part, strict=True):
-            sums.add_(values)
-    return total[0], total[1:]
+    sums, outputs = zip(*run(of_part, zip(seeds, batches, strict=True)), strict=True)
+    total = sums[0]
+    for part in sums[1:]:
+        for so_far, values in zip(total, part, strict=True):
+            so_far.add_(values)
+    return total[0], total[1:], tuple(map(torch.cat, zip(*outputs, strict=True)))

@@ -21,6 +21,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 from tqdm import tqdm
 
 from pulsehr._checkpoints import Checkpoint, plain_history
+from pulsehr._gradients import gradients, one_thread_a_part
 from pulsehr._optimization import optimizer, schedule, torch_device
 from pulsehr._splitting import hold_out
 from pulsehr._validation import TrainingRows
@@ -28,10 +29,6 @@ from pulsehr.persistence import network_weights, plain, tensors
 
 #: Torch has one generator for all threads: those that train take turns.
 _GENERATORS = threading.Lock()
-
-#: Windows per forward and backward pass. A step adds up the gradients of such parts of its
-#: batch, whose activations stay in the processor's cache: see `benchmarks/training.py`.
-PART = 64
 
 
 class InterruptedFitWarning(UserWarning):
@@ -114,19 +111,18 @@ class _SaveEpoch(Callback):
 
 
 class _Net(NeuralNet):
-    """skorch's net, whose step adds up the gradients of parts of its batch."""
+    """skorch's net, whose step on a CPU gives the same bits on any number of cores."""
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        if torch.device(self.device).type != "cpu":
+            step: dict[str, Any] = super().train_step_single(batch, **fit_params)
+            return step
         self._set_training(True)
         windows, targets = batch
-        loss = torch.zeros((), device=self.device)
-        for part in torch.arange(len(windows)).split(PART):
-            y_pred = self.infer(windows[part])
-            share = len(part) / len(windows)
-            part_loss = share * self.get_loss(y_pred, tuple(target[part] for target in targets))
-            part_loss.backward()
-            loss += part_loss.detach()
-        return {"loss": loss, "y_pred": y_pred}
+        loss, values, outputs = gradients(self.module_, self.criterion_, windows, targets, self.run)
+        for parameter, value in zip(self.module_.parameters(), values, strict=True):
+            parameter.grad = value
+        return {"loss": loss, "y_pred": outputs}
 
 
 def train(
@@ -323,7 +319,7 @@ def _run(
     net.notify("on_train_begin", X=training, y=None)
     early = dict(net.callbacks_)["early_stopping"]
     finished = checkpoint.restore(net)
-    with _noted_ctrl_c() as pressed:
+    with _noted_ctrl_c() as pressed, one_thread_a_part() as net.run:
         try:
             net.fit_loop(training, epochs=0 if finished else net.max_epochs - len(net.history))
         except KeyboardInterrupt:  # also how callbacks of skorch stop early

@@ -15,7 +15,8 @@ NETWORKS = {"teacher": PulseTeacher, "student": DistilledStudent}
 def batch(n_windows):
     generator = torch.Generator().manual_seed(0)
     windows = torch.randn(n_windows, 2, 40, generator=generator)
-    return windows, [80 + 20 * torch.randn(n_windows, generator=generator)]
+    y = 80 + 20 * torch.randn(n_windows, generator=generator)
+    return windows, (y, 2 * torch.rand(n_windows, generator=generator))
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_parts_give_the_gradients_of_the_whole_batch(name, n_windows):
     network = NETWORKS[name](2, 40, (4, 6, 8), dropout=0).train()
     windows, targets = batch(n_windows)
     expected = LabelLoss()(network(windows), targets)
-    loss, found = gradients(network, LabelLoss(), windows, targets)
+    loss, found, _ = gradients(network, LabelLoss(), windows, targets)
     torch.testing.assert_close(loss, expected.detach())
     for values, wanted in zip(
         found, torch.autograd.grad(expected, list(network.parameters())), strict=True
@@ -50,7 +51,7 @@ def test_gradients_are_the_same_bits_on_any_number_of_threads(name, threads):
         torch.manual_seed(0)
         network = NETWORKS[name](2, 40, (8, 16, 32), dropout=0.5).train()
         with one_thread_a_part() as run:
-            loss, values = gradients(network, LabelLoss(), windows, targets, run)
+            loss, values, _ = gradients(network, LabelLoss(), windows, targets, run)
         found.append(torch.cat([loss.view(1), *(value.flatten() for value in values)]))
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
@@ -71,17 +72,17 @@ def test_each_part_drops_its_own_values():
     outputs = []
     network.register_forward_hook(lambda module, args, output: outputs.append(output[0]))
     windows, targets = batch(PART)
-    gradients(network, LabelLoss(), windows.repeat(2, 1, 1), [targets[0].repeat(2)])
+    gradients(network, LabelLoss(), windows.repeat(2, 1, 1), [t.repeat(2) for t in targets])
     assert not torch.equal(*outputs)
 
 
 def test_the_loss_of_a_distillation_is_that_of_the_batch():
     torch.manual_seed(0)
     network = DistilledStudent(2, 40, (4, 6, 8), dropout=0).train()
-    windows, (y,) = batch(2 * PART + 3)
-    targets = (y, y + 1, torch.randn(len(y), 32))
+    windows, (y, weights) = batch(2 * PART + 3)
+    targets = (y, weights, y + 1, torch.randn(len(y), 32))
     criterion = DistillationLoss(0.5, 0.6, "softmax", 1.0)
-    loss, _ = gradients(network, criterion, windows, targets)
+    loss, *_ = gradients(network, criterion, windows, targets)
     torch.testing.assert_close(loss, criterion(network(windows), targets).detach())
 
 
@@ -102,3 +103,13 @@ def test_an_error_in_a_part_reaches_the_caller(threads):
     ):
         gradients(DistilledStudent(2, 400), LabelLoss(), windows, targets, run)
     assert torch.get_num_threads() == 2
+
+
+def test_outputs_are_those_of_the_whole_batch():
+    torch.manual_seed(0)
+    network = DistilledStudent(2, 40, (4, 6, 8), dropout=0).train()
+    windows, targets = batch(2 * PART + 3)
+    *_, outputs = gradients(network, LabelLoss(), windows, targets)
+    for found, expected in zip(outputs, network(windows), strict=True):
+        torch.testing.assert_close(found, expected.detach())
+        assert not found.requires_grad
