@@ -317,3 +317,19 @@ def test_a_checkpoint_needs_a_seed(rows, tmp_path):
     model = PulseTeacherRegressor(**{**SMALL, "random_state": None}, checkpoint=tmp_path)
     with pytest.raises(ValueError, match=r"checkpoint needs an integer .* got None"):
         model.fit(*rows)
+
+
+@every_estimator
+def test_a_fit_gives_the_same_bits_on_any_number_of_threads(estimator, rows):
+    fitted = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            model = clone(estimator).set_params(batch_size=50).fit(*rows)
+            fitted.append((model, model.predict(rows[0])))
+    finally:
+        torch.set_num_threads(1)
+    (first, expected), *others = fitted
+    for other, predicted in others:
+        assert_same_weights(first, other)
+        np.testing.assert_array_equal(predicted, expected)
