@@ -109,10 +109,11 @@ class IntegerStep(RegressorMixin, BaseEstimator):
     def __init__(self, graph: Any, exact: bool) -> None:
         self.graph = graph
         self.exact = exact
-        self.n_channels_, self.n_times_ = graph.input_shape
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
+    def fit(self, X: Any = None, y: Any = None) -> IntegerStep:
+        """Note the shape of a window."""
+        self.n_channels_, self.n_times_ = self.graph.input_shape
+        return self
 
 
 _NODES: dict[type, Callable[[Nodes, Any, str], str]] = {

@@ -32,6 +32,10 @@ FLOAT64_EXACT = 2**53
 _ONE = np.float32(1)
 _HALF = np.float64(0.5)
 
+#: Moves a tie away from zero, but no other number of up to 32 bits onto or over one. (As a factor
+#: of its own ONNX Runtime takes it for one and leaves it out; so it stands beside powers of two.)
+_NUDGE = 1 + 2.0**-40
+
 
 def integer_outputs(nodes: Nodes, graph: QuantizedGraph, x: str, exact: bool) -> str:
     """Add a network in integers.
@@ -68,13 +72,14 @@ def _input_integers(nodes: Nodes, source: Format, x: str) -> str:
     steps = nodes.add("Div", x, np.float32(source.scale))
     limit = np.float32(SATURATED_STEPS)
     steps = nodes.add("Cast", nodes.add("Clip", steps, -limit, limit), to=DOUBLE)
-    whole = nodes.add("Cast", _halves_away(nodes, steps, _HALF), to=FLOAT)
+    size = nodes.add("Floor", nodes.add("Add", nodes.add("Abs", steps), _HALF))
+    whole = nodes.add("Cast", nodes.add("Mul", nodes.add("Sign", steps), size), to=FLOAT)
     return _to_integers(nodes, whole, source, _ONE)
 
 
-def _halves_away(nodes: Nodes, x: str, half: Any) -> str:
-    size = nodes.add("Floor", nodes.add("Add", nodes.add("Abs", x), half))
-    return nodes.add("Mul", nodes.add("Sign", x), size)
+def _halves_away(nodes: Nodes, x: str, factor: Any) -> str:
+    """Multiply doubles by powers of two and round, halves away from zero."""
+    return nodes.add("Round", nodes.add("Mul", x, factor * _NUDGE))
 
 
 def _to_integers(nodes: Nodes, x: str, target: Format, scale: Any) -> str:
@@ -165,9 +170,9 @@ def _exact_pool(nodes: Nodes, layer: QuantizedLayer, x: str) -> str:
     size = layer.layer.size
     raw = nodes.add("DequantizeLinear", x, _ONE)
     means, _ = mean_pool(nodes, raw, size, layer.source_shape[1])
-    # a mean lies on a tie or at least half a step of 1 / size from one
-    rounded = _halves_away(nodes, means, np.float32(0.5 + 0.25 / size))
-    return nodes.add("QuantizeLinear", rounded, _ONE, np.int8(0))
+    # off the ties, and not as far as the next mean: 1 / (2 * size) from a tie, of 128 at most
+    nudged = nodes.add("Mul", means, np.float32(1 + 1 / (512 * size)))
+    return nodes.add("QuantizeLinear", nudged, _ONE, np.int8(0))
 
 
 def _exact(nodes: Nodes, integers: NDArray[Any]) -> str:
@@ -180,30 +185,39 @@ def _requantized(nodes: Nodes, layer: QuantizedLayer, sums: str) -> str:
     products = _products_of(layer)
     shape = (-1, 1, 1) if isinstance(layer.layer, Conv) else (-1,)
     shift = products.shift.astype(np.float64).reshape(shape)
-    multiplier = products.multiplier.astype(np.float64).reshape(shape)
     left, right = np.exp2(np.maximum(shift, 0)), np.exp2(np.minimum(shift, 0))
-    if products.largest_sum * float((multiplier * left).max()) + 2**30 < FLOAT64_EXACT:
-        y = nodes.add("Mul", sums, multiplier * left * 2.0**-31)
-        y = nodes.add("Floor", nodes.add("Add", y, _HALF))
+    multiplier = products.multiplier.astype(np.float64).reshape(shape) * left
+    zero, rectified = layer.target.zero_point, layer.lowest == layer.target.zero_point
+    largest = products.largest_sum * float(multiplier.max()) + 2**30 * (1 + 1 / float(right.min()))
+    if largest < FLOAT64_EXACT and rectified:
+        # what is negative becomes zero, so that all halves go up and two floors are one:
+        # floor((floor(a + 1/2) + h) / 2h) = floor((a + 1/2 + h) / 2h)
+        half = np.where(shift < 0, 0.5, 0.0) + 0.5 * right
+        y = nodes.add("Mul", sums, multiplier * right * 2.0**-31)
+        y = nodes.add("Floor", nodes.add("Add", y, half))
     else:
-        # of the 62 bits of the product, the low 16 of the multiplier give the carry
-        high, low = np.divmod(multiplier, 2.0**16)
-        carry = nodes.add("Add", nodes.add("Mul", sums, low * left * 2.0**-16), np.float64(2**14))
-        y = nodes.add("Mul", sums, high * left)
-        y = nodes.add("Add", y, nodes.add("Floor", carry))
-        y = nodes.add("Floor", nodes.add("Mul", y, np.float64(2.0**-15)))
-    if (shift < 0).any():
-        y = nodes.add("Mul", y, right)
-        if layer.lowest == layer.target.zero_point:  # a ReLU: what is negative becomes zero
-            y = nodes.add("Floor", nodes.add("Add", y, _HALF))
-        else:
-            y = _halves_away(nodes, y, _HALF)
-    zero = layer.target.zero_point
-    limits = np.float64(layer.lowest - zero), np.float64(layer.target.high - zero)
-    y = nodes.add("Clip", y, *limits)
+        y = _high_half(nodes, sums, multiplier, left, largest < FLOAT64_EXACT)
+        y = _halves_away(nodes, y, right)
     if layer.target.bits == 32:
+        y = nodes.add("Clip", y, np.float64(layer.lowest), np.float64(layer.target.high))
         return nodes.add("Cast", nodes.add("Mul", y, np.float64(1 / BPM_STEPS)), to=FLOAT)
+    if rectified and zero > layer.target.low:
+        y = nodes.add("Max", y, np.float64(0))
     return _to_integers(nodes, nodes.add("Cast", y, to=FLOAT), layer.target, _ONE)
+
+
+def _high_half(
+    nodes: Nodes, sums: str, multiplier: NDArray[Any], left: NDArray[Any], fits: bool
+) -> str:
+    """Return ``sums * multiplier / 2**31`` to the nearest integer, halves up."""
+    if fits:
+        y = nodes.add("Mul", sums, multiplier * 2.0**-31)
+        return nodes.add("Floor", nodes.add("Add", y, _HALF))
+    # of the 62 bits of the product, those of the low 16 of the multiplier give the carry
+    high, low = np.divmod(multiplier / left, 2.0**16)
+    carry = nodes.add("Add", nodes.add("Mul", sums, low * left * 2.0**-16), np.float64(2**14))
+    y = nodes.add("Add", nodes.add("Mul", sums, high * left), nodes.add("Floor", carry))
+    return nodes.add("Floor", nodes.add("Mul", y, np.float64(2.0**-15)))
 
 
 _EXACT: dict[type, Callable[[Nodes, QuantizedLayer, str], str]] = {

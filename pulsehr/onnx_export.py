@@ -129,7 +129,7 @@ def _check_opset(target_opset: Any, integers: bool) -> None:
 
 
 def _as_pipeline(model: MicrocontrollerModel, exact: bool) -> Any:
-    integers = IntegerStep(model.graph, exact)
+    integers = IntegerStep(model.graph, exact).fit()
     if model.front is None:
         return integers
     return Pipeline([*model.front.steps, ("integers", integers)])
