@@ -333,6 +333,42 @@ def test_every_multiplier_and_shift_is_exact(run, seed):
     np.testing.assert_allclose(run(to_onnx(model), X)[:, 0], model.predict(X), rtol=1e-7)
 
 
+def chain_of_ones(index: int, bias: int, multiplier: int, shift: int) -> MicrocontrollerModel:
+    """Three layers that pass on one number, one of them with a sum of `bias` at zero."""
+    none = np.array([0.0])
+    first = Conv("conv", np.ones((1, 1, 1, 1)), none, relu=True)
+    layers = (first, *(Dense(name, np.ones((1, 1)), none) for name in ("dense", "out")))
+    ranges = dict.fromkeys(("input", "conv", "dense"), (0.0, 255.0))
+    graph = quantize(Graph((1, 1), layers), ranges)
+    changed = list(graph.layers)
+    products = changed[index].products
+    assert products is not None
+    changed[index] = replace(
+        changed[index],
+        products=replace(
+            products,
+            bias=np.array([bias], np.int32),
+            multiplier=np.array([multiplier], np.int32),
+            shift=np.array([shift], np.int8),
+            largest_sum=products.largest_sum + bias,
+        ),
+    )
+    return MicrocontrollerModel(replace(graph, layers=tuple(changed)))
+
+
+def test_products_beyond_double_precision_are_exact(run):
+    zero = np.zeros((1, 1, 1), np.float32)
+    # by search: one less than a half, which a product rounded to 53 bits would reach
+    bias, multiplier = 16828367, 1781342417
+    assert (bias * multiplier + 2**30 + 2**47) % 2**48 == 2**48 - 1
+    model = chain_of_ones(0, bias, multiplier, -17)
+    assert run(to_onnx(model), zero)[:, 0] == model.predict(zero)
+    for bias in range(2**24 + 1, 2**24 + 60, 2):
+        multiplier = (2**30 - 1) * pow(bias, -1, 2**31) % 2**31
+        model = chain_of_ones(2, bias, multiplier, 0)
+        assert run(to_onnx(model), zero)[:, 0] == model.predict(zero)
+
+
 def test_sums_beyond_single_precision_are_exact(run):
     rng = np.random.default_rng(0)
     depth, n_times = 1100, 6
