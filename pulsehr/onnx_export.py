@@ -208,7 +208,12 @@ def _checked_card(model_card: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if isinstance(value, str) else json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON knows: numbers and lists for those of numpy, else the text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _facts(estimator: Any, example: Any) -> dict[str, str]:

@@ -387,6 +387,19 @@ def test_sums_beyond_single_precision_are_exact(run):
     assert (run(to_onnx(model), X)[:, 0] == model.predict(X)).all()
 
 
+def test_a_kernel_too_large_for_exact_sums_is_refused(run):
+    layers = (
+        Conv("long", np.ones((1, 1, 1100, 1)), np.zeros(1), padding=549, relu=True),
+        Dense("dense", np.ones((1, 9)), np.zeros(1)),
+        Dense("out", np.ones((1, 1)), np.zeros(1)),
+    )
+    ranges = {"input": (-1.0, 1.0), "long": (0.0, 9.0), "dense": (0.0, 80.0)}
+    model = MicrocontrollerModel(quantize(Graph((1, 10), layers), ranges))
+    with pytest.raises(ValueError, match="kernel of layer 'long' is too large for exact sums"):
+        to_onnx(model)
+    assert run(to_onnx(model, exact=False), np.zeros((1, 1, 10), np.float32)).shape == (1, 1)
+
+
 def test_the_windower_before_an_integer_student_is_part_of_the_model(run):
     X = raw_windows(60)
     student = small(DistilledStudentRegressor)
