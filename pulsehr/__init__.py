@@ -1,6 +1,7 @@
 """Heart rate from wrist PPG and motion with scikit-learn estimators, exported to C."""
 
 from pulsehr.firmware.microcontroller import MicrocontrollerModel, to_microcontroller
+from pulsehr.onnx_export import to_onnx
 from pulsehr.recordings import Reading, Recording
 from pulsehr.student import DistilledStudentRegressor
 from pulsehr.teacher import PulseTeacherRegressor
@@ -17,4 +18,5 @@ __all__ = [
     "Recording",
     "__version__",
     "to_microcontroller",
+    "to_onnx",
 ]

@@ -97,12 +97,35 @@ class SpectralPeakRegressor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self, "n_channels_")
         ppg = check_windows(self, X, n_channels=self.n_channels_, reset=False)[:, 0]
+        bpm, spectrum = self._spectrum(ppg)
+        return bpm[np.argmax(np.abs(spectrum), axis=1)]
+
+    def _spectrum(self, ppg: Any) -> tuple[Any, Any]:
+        """Return the heart rates compared (n_rates,) and the spectrum there (n, n_rates)."""
         n_times = ppg.shape[1]
         n_fft = max(n_times, round(60 * self.sampling_rate / self.resolution))
-        spectrum = np.abs(np.fft.rfft(detrend(ppg, axis=1) * hann(n_times), n_fft, axis=1))
+        spectrum = np.fft.rfft(detrend(ppg, axis=1) * hann(n_times), n_fft, axis=1)
         bpm = 60 * np.fft.rfftfreq(n_fft, 1 / self.sampling_rate)
         sought = (bpm >= self.low) & (bpm <= self.high)
-        return bpm[sought][np.argmax(spectrum[:, sought], axis=1)]
+        return bpm[sought], spectrum[:, sought]
+
+    def onnx_parser(self) -> Any:
+        """Return what tells skl2onnx the outputs."""
+        from pulsehr import _onnx_hooks
+
+        return _onnx_hooks.parser_of(self)
+
+    def onnx_shape_calculator(self) -> Any:
+        """Return what tells skl2onnx the shape of the output."""
+        from pulsehr import _onnx_hooks
+
+        return _onnx_hooks.calculate_shapes
+
+    def onnx_converter(self) -> Any:
+        """Return what writes the ONNX nodes, see `pulsehr.to_onnx`."""
+        from pulsehr import _onnx_hooks
+
+        return _onnx_hooks.convert
 
     def __sklearn_tags__(self) -> Any:
         """Take 2-D and 3-D X without NaN; learn nothing."""

@@ -268,6 +268,24 @@ class PulseTeacherRegressor(
         """
         return fitted_outputs(self, X)[1]
 
+    def onnx_parser(self) -> Any:
+        """Return what tells skl2onnx the outputs."""
+        from pulsehr import _onnx_hooks
+
+        return _onnx_hooks.parser_of(self)
+
+    def onnx_shape_calculator(self) -> Any:
+        """Return what tells skl2onnx the shape of the output."""
+        from pulsehr import _onnx_hooks
+
+        return _onnx_hooks.calculate_shapes
+
+    def onnx_converter(self) -> Any:
+        """Return what writes the ONNX nodes, see `pulsehr.to_onnx`."""
+        from pulsehr import _onnx_hooks
+
+        return _onnx_hooks.convert
+
     def __sklearn_tags__(self) -> Any:
         """Take 2-D and 3-D X without NaN; windows are what can be learnt from, not tables."""
         tags = super().__sklearn_tags__()

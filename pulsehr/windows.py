@@ -308,6 +308,24 @@ class PPGWindower(TransformerMixin, BaseEstimator):
                     f"{self.sampling_rate / 2:g} Hz, got {self.bandpass!r}"
                 )
 
+    def onnx_parser(self) -> Any:
+        """Return what tells skl2onnx the outputs."""
+        from pulsehr import _onnx_hooks
+
+        return _onnx_hooks.parser_of(self)
+
+    def onnx_shape_calculator(self) -> Any:
+        """Return what tells skl2onnx the shape of the output."""
+        from pulsehr import _onnx_hooks
+
+        return _onnx_hooks.calculate_shapes
+
+    def onnx_converter(self) -> Any:
+        """Return what writes the ONNX nodes, see `pulsehr.to_onnx`."""
+        from pulsehr import _onnx_hooks
+
+        return _onnx_hooks.convert
+
     def __sklearn_tags__(self) -> Any:
         """Take 2-D and 3-D X without NaN."""
         tags = super().__sklearn_tags__()
