@@ -80,7 +80,7 @@ def to_onnx(
     >>> from pulsehr.baselines import SpectralPeakRegressor
     >>> from pulsehr.onnx_export import to_onnx
     >>> windows = np.sin(2 * np.pi * 1.5 * np.arange(256) / 32)[None, None]
-    >>> model = to_onnx(SpectralPeakRegressor().fit(windows), windows)
+    >>> model = to_onnx(SpectralPeakRegressor().fit(windows, [90]), windows)
     >>> {entry.key: entry.value for entry in model.metadata_props}["n_times"]
     '256'
     """

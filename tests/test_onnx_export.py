@@ -513,14 +513,14 @@ def test_onnx_runtime_has_nothing_to_warn_of(run, capfd):
 def test_readings_are_refused_with_the_way_out(run):
     data = make_recordings(n_subjects=1, duration=30, random_state=0)
     with pytest.raises(TypeError, match="X must hold windows, got readings: cutting is not part"):
-        to_onnx(SpectralPeakRegressor().fit(normal_windows(2, (1, 64))), data.X)
+        to_onnx(SpectralPeakRegressor().fit(normal_windows(2, (1, 64)), [70, 80]), data.X)
 
 
 @pytest.mark.parametrize("package", ["onnx", "skl2onnx"])
 def test_a_missing_package_names_the_extra(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=r'pip install "pulsehr\[onnx\]"'):
-        to_onnx(SpectralPeakRegressor().fit(normal_windows(2, (1, 64))))
+        to_onnx(SpectralPeakRegressor().fit(normal_windows(2, (1, 64)), [70, 80]))
 
 
 @pytest.mark.parametrize(
