@@ -19,11 +19,11 @@ KAISER_BETA = 0.1102 * (60 - 8.7)
 #: Instants closer than this (in samples) are one: a position is a multiple of it.
 PHASE_STEP = 1e-6
 
-#: Instants that are computed at a time: bounds the memory.
-CHUNK = 1 << 16
+#: Instants that are computed at a time: their taps stay in the cache.
+CHUNK = 1 << 12
 
 #: Samples between two instants on disk up to which they are read along rather than skipped.
-GAP = 128
+GAP = 256
 
 
 def resample_at(

@@ -209,7 +209,7 @@ def _check_folder(source: Any) -> None:
     root = getattr(getattr(source, "store", None), "root", None)
     if root is None:
         return
-    folder = os.path.join(os.fspath(root), getattr(source, "path", ""))
+    folder = os.path.normpath(os.path.join(os.fspath(root), getattr(source, "path", "")))
     if not os.path.isdir(folder):
         raise FileNotFoundError(
             f"{folder}: the zarr array with the samples of a Recording is not there: put it back, "

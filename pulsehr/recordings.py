@@ -287,7 +287,7 @@ class Recording:
                 first_missing = first_missing or [start + first[0], *first[1:]]
             lows.append(block.min(axis=0))
             highs.append(block.max(axis=0))
-            some.append(block[-start % step :: step])
+            some.append(block[-start % step :: step].copy())  # a view would keep its block
         if n_missing:
             raise self._missing(field, n_missing, first_missing)
         constant = np.max(highs, axis=0) == np.min(lows, axis=0)
