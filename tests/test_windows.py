@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils._testing import assert_allclose
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from pulsehr import PPGWindower, Reading, Recording
 from pulsehr._cutting import channel_statistics
@@ -282,13 +282,18 @@ def test_a_failed_fit_leaves_the_windower_as_it_was(recording):
     assert windower.n_channels_ == 4
 
 
-@parametrize_with_checks(
-    [
-        PPGWindower(),
-        PPGWindower(flatten=True),
-        PPGWindower(flatten=True, normalize="channel"),
-        PPGWindower(lazy=True, bandpass=(0.4, 4.0)),
-    ]
+CHECKED = [
+    PPGWindower(),
+    PPGWindower(flatten=True),
+    PPGWindower(flatten=True, normalize="channel"),
+    PPGWindower(lazy=True, bandpass=(0.4, 4.0)),
+]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [pair for estimator in CHECKED for pair in estimator_checks_generator(estimator)],
+    ids=lambda value: getattr(getattr(value, "func", value), "__name__", repr(value)),
 )
 def test_windower_passes_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
