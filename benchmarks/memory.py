@@ -3,10 +3,10 @@
     python benchmarks/memory.py
     python benchmarks/memory.py --hours 10 100 --rows 2048
 
-Ten recordings of each size (PPG at 64 Hz, acceleration at 32 Hz, float32) are written to a temporary
-folder in chunks, one synthetic hour repeated with fresh noise, and deleted at the end: 2.3 GB
-for 1,000 hours. The rows are spread evenly over all of them, in random order. Each figure is the
-peak resident memory of a process of its own, which opens and checks all recordings first.
+Ten recordings of each size (PPG at 64 Hz, acceleration at 32 Hz, float32) are written to a
+temporary folder in chunks, one synthetic hour repeated with fresh noise, and deleted at the end:
+2.3 GB for 1,000 hours. The rows are spread evenly over all of them, in random order. Each figure
+is the peak resident memory of a process of its own, which opens and checks all recordings first.
 """
 
 # This process stays small, for a child starts with the peak of its parent: the heavy

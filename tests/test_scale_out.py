@@ -114,9 +114,10 @@ def written_bytes():
     return int(dict(line.split(": ") for line in lines)["wchar"])
 
 
-def test_recordings_cross_to_processes_once_however_many_tasks(data, missing, processes):
+def test_recordings_cross_to_processes_once_however_many_tasks(missing, processes):
     if not Path("/proc/self/io").exists():
         missing("no /proc/self/io, which counts bytes written: run this test on Linux")
+    data = make_recordings(n_subjects=N_SUBJECTS, duration=60, random_state=1)  # not yet sent
     samples = sum(recording.ppg.nbytes + recording.acc.nbytes for recording in data.recordings)
     written = []
     for n_tasks in (2, 12):
