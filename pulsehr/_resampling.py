@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import i0
 
-from pulsehr.recordings import FloatArray
+from pulsehr._stored import StoredSignal
+from pulsehr.recordings import Signal
 
 #: Half-width of the filter, in samples of the slower of the two rates: its look-ahead.
 HALF_WIDTH = 5
@@ -18,22 +19,27 @@ KAISER_BETA = 0.1102 * (60 - 8.7)
 #: Instants closer than this (in samples) are one: a position is a multiple of it.
 PHASE_STEP = 1e-6
 
-CHUNK = 1 << 16
+#: Instants that are computed at a time: their taps stay in the cache.
+CHUNK = 1 << 12
+
+#: Samples between two instants on disk up to which they are read along rather than skipped.
+GAP = 256
 
 
 def resample_at(
-    signal: FloatArray, rate: float, times: NDArray[np.float64], target_rate: float
+    signal: Signal, rate: float, times: NDArray[np.float64], target_rate: float
 ) -> NDArray[np.float64]:
     """Evaluate signals of one rate at instants through a Kaiser-windowed sinc.
 
     The cut-off (-6 dB) is half the slower rate: from 125 to 32 Hz the pass-band is flat to 10 Hz
     and 22 Hz and above, which would alias below 10 Hz, lose 44 dB or more. Before the first
     and after the last sample the signal is taken to stay as it is there. Overlapping windows
-    share instants, and each different instant is computed once.
+    share instants, and each different instant is computed once. Of signals on disk only the
+    stretches around the instants are read.
 
     Parameters
     ----------
-    signal : ndarray of shape (n_samples, n_signals)
+    signal : ndarray or StoredSignal of shape (n_samples,) or (n_samples, n_signals)
         Samples taken ``k / rate`` seconds after the start.
     rate : float
         Sampling rate of `signal` in Hz.
@@ -49,15 +55,30 @@ def resample_at(
     """
     steps = np.rint(times.ravel() * (rate / PHASE_STEP)).astype(np.int64)
     unique, inverse = np.unique(steps, return_inverse=True)
-    values = np.empty((len(unique), signal.shape[1]))
+    values = np.empty((len(unique), *(signal.shape[1:] or (1,))))
     per_sample = round(1 / PHASE_STEP)
     for start in range(0, len(unique), CHUNK):
         base, phase = np.divmod(unique[start : start + CHUNK], per_sample)
         phases, which = np.unique(phase, return_inverse=True)
         offsets, weights = _filter_bank(phases * PHASE_STEP, rate, target_rate)
         index = np.clip(base[:, None] + offsets, 0, len(signal) - 1)
-        values[start : start + CHUNK] = np.einsum("tks,tk->ts", signal[index], weights[which])
+        samples = _samples(signal, index).reshape(*index.shape, -1)
+        values[start : start + CHUNK] = np.einsum("tks,tk->ts", samples, weights[which])
     return values[inverse].reshape(*times.shape, -1)
+
+
+def _samples(signal: Signal, index: NDArray[np.int64]) -> NDArray[np.floating]:
+    """Return ``signal[index]`` for increasing rows of index (n_instants, n_taps)."""
+    if not isinstance(signal, StoredSignal):
+        return signal[index]
+    borders = np.flatnonzero(index[1:, 0] - index[:-1, -1] > GAP) + 1
+    firsts = index[np.r_[0, borders], 0]
+    stops = index[np.r_[borders, len(index)] - 1, -1] + 1
+    read = np.concatenate([signal[a:b] for a, b in zip(firsts, stops, strict=True)])
+    # where each stretch starts in the file, less where it starts in what was read
+    skipped = firsts - np.r_[0, np.cumsum(stops - firsts)[:-1]]
+    stretch = np.searchsorted(borders, np.arange(len(index)), side="right")
+    return read[index - skipped[stretch][:, None]]
 
 
 def _filter_bank(

@@ -9,7 +9,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pulsehr._stored import StoredSignal, stored
+
 FloatArray: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+
+#: A signal in memory, or on disk.
+Signal: TypeAlias = FloatArray | StoredSignal
+
+#: Samples that are checked at a time, so that a signal on disk is never in memory as a whole.
+BLOCK_SAMPLES = 1 << 18
 
 #: Heart rates outside this range (bpm) are refused as labels.
 HEART_RATE_RANGE = (20.0, 250.0)
@@ -31,6 +39,12 @@ class Recording:
     Sample ``k`` of a signal was taken ``k / rate`` seconds after the start. The arrays are
     validated once, copied only if they have to be converted, and read-only afterwards. Two
     recordings are equal only if they are the same object.
+
+    Signals on disk stay there: a `numpy.memmap` opened with mode "r" and a zarr array (or what
+    else has shape, type and slices, and no memory of its own) are checked block by block and
+    read by the slice, of any numeric type. `ppg` and `acc` are then no arrays: slices of them
+    are, and ``numpy.asarray`` reads them whole. A pickle holds their place, not their
+    samples. A `numpy.memmap` of another mode, through which somebody may write, is copied.
 
     Parameters
     ----------
@@ -81,9 +95,9 @@ class Recording:
     27
     """
 
-    ppg: FloatArray
+    ppg: Signal
     ppg_rate: float
-    acc: FloatArray | None = None
+    acc: Signal | None = None
     acc_rate: float | None = None
     heart_rate: FloatArray | None = None
     heart_rate_times: FloatArray | None = None
@@ -96,14 +110,16 @@ class Recording:
         """Validate every field once and make the arrays read-only."""
         self._set("subject", str(self.subject))
         self._set("name", str(self.name) or self.subject or "unnamed")
-        self._set("ppg", self._signal("ppg", self.ppg, ndim=1))
+        ppg, _ = self._signal("ppg", self.ppg, ndim=1)
+        self._set("ppg", ppg)
         self._set("ppg_rate", self._rate("ppg_rate", self.ppg_rate))
         if (self.acc is None) != (self.acc_rate is None):
             raise self._error("acc and acc_rate go together, got one without the other")
         if self.acc is not None:
-            self._set("acc", self._signal("acc", self.acc, ndim=2))
+            acc, some = self._signal("acc", self.acc, ndim=2)
+            self._set("acc", acc)
             self._set("acc_rate", self._rate("acc_rate", self.acc_rate))
-            self._warn_of_units(self.acc)
+            self._warn_of_units(some)
         self._check_ends()
         self._set_series("heart_rate", "heart_rate_times")
         self._check_heart_rate()
@@ -227,40 +243,66 @@ class Recording:
         return self._positive(f"{field} (Hz)", value)
 
     def _array(self, field: str, value: Any, dtype: type) -> FloatArray:
-        """Convert to finite numbers; masked samples count as missing."""
+        """Convert to numbers; masked samples count as missing."""
         array = np.ma.filled(value, np.nan) if np.ma.is_masked(value) else np.asarray(value)
+        self._check_kind(field, value, array)
+        with np.errstate(over="ignore"):
+            return array.astype(dtype, copy=False)
+
+    def _check_kind(self, field: str, value: Any, array: Any) -> None:
         if array.dtype.kind not in "fiu":
             raise TypeError(
                 f"Recording {self.name!r}: {field} must be numeric, got {_kind(value, array)}"
             )
-        with np.errstate(over="ignore"):
-            array = array.astype(dtype, copy=False)
-        if not np.isfinite(array).all():
-            first = np.argwhere(~np.isfinite(array))[0].tolist()
-            raise self._error(
-                f"{field} must be finite, got {np.sum(~np.isfinite(array))} NaN or infinite "
-                f"values, the first at index {first}: cut them out or interpolate"
-            )
-        return array
 
-    def _signal(self, field: str, value: ArrayLike, ndim: int) -> FloatArray:
-        array = self._array(field, value, np.float32)
-        if ndim == 2 and array.ndim == 2 and array.shape[0] == 3 != array.shape[1]:
-            array = array.T
+    def _signal(self, field: str, value: Any, ndim: int) -> tuple[Signal, NDArray[np.float32]]:
+        """Return a valid signal (n_samples,) or (n_samples, 3), and some of its samples."""
+        on_disk = stored(value, ndim)
+        array: Any = on_disk
+        if on_disk is None:
+            array = self._array(field, value, np.float32)
+            if ndim == 2 and array.ndim == 2 and array.shape[0] == 3 != array.shape[1]:
+                array = array.T
+        else:
+            self._check_kind(field, value, on_disk.source)
         wanted = "(n_samples,)" if ndim == 1 else "(n_samples, 3)"
         if array.ndim != ndim or (ndim == 2 and array.shape[1] != 3):
             raise self._error(f"{field} must have shape {wanted}, got {array.shape}")
         if len(array) == 0:
             raise self._error(f"{field} must not be empty")
-        constant = np.ptp(array, axis=0) == 0
-        if np.any(constant):
-            where = "" if ndim == 1 else f" axis {'xyz'[int(np.argmax(constant))]}"
-            raise self._error(f"{field}{where} is constant: is the sensor connected?")
-        signal: FloatArray = _read_only(array, value)
-        return signal
+        some = self._check_samples(field, array)
+        return (array if on_disk is not None else _read_only(array, value)), some
 
-    def _warn_of_units(self, acc: FloatArray) -> None:
-        some = acc[:: max(1, len(acc) // 10_000)]
+    def _check_samples(self, field: str, signal: Any) -> NDArray[np.float32]:
+        """Raise if samples are not finite or all the same; return some, evenly spaced."""
+        step = max(1, len(signal) // 10_000)
+        lows, highs, some = [], [], []
+        n_missing, first_missing = 0, None
+        for start in range(0, len(signal), BLOCK_SAMPLES):
+            block = signal[start : start + BLOCK_SAMPLES]
+            missing = ~np.isfinite(block)
+            if missing.any():
+                n_missing += int(missing.sum())
+                first = np.argwhere(missing)[0].tolist()
+                first_missing = first_missing or [start + first[0], *first[1:]]
+            lows.append(block.min(axis=0))
+            highs.append(block.max(axis=0))
+            some.append(block[-start % step :: step].copy())  # a view would keep its block
+        if n_missing:
+            raise self._missing(field, n_missing, first_missing)
+        constant = np.max(highs, axis=0) == np.min(lows, axis=0)
+        if np.any(constant):
+            where = "" if signal.ndim == 1 else f" axis {'xyz'[int(np.argmax(constant))]}"
+            raise self._error(f"{field}{where} is constant: is the sensor connected?")
+        return np.concatenate(some)
+
+    def _missing(self, field: str, n_missing: int, first: Any) -> ValueError:
+        return self._error(
+            f"{field} must be finite, got {n_missing} NaN or infinite "
+            f"values, the first at index {first}: cut them out or interpolate"
+        )
+
+    def _warn_of_units(self, some: NDArray[np.float32]) -> None:
         median = float(np.median(np.linalg.norm(some, axis=1)))
         if median > MAX_MEDIAN_ACC:
             warnings.warn(
@@ -291,6 +333,10 @@ class Recording:
             np.array(values, dtype=np.str_) if text else self._array(field, values, np.float64)
         )
         when = self._array(times_field, times, np.float64)
+        for name, series in ((field, array), (times_field, when)):
+            if series.dtype.kind == "f" and not np.isfinite(series).all():
+                missing = ~np.isfinite(series)
+                raise self._missing(name, int(missing.sum()), np.argwhere(missing)[0].tolist())
         if array.ndim != 1 or array.shape != when.shape or len(array) == 0:
             raise self._error(
                 f"{field} and {times_field} must be 1-D, not empty and of equal length, "
@@ -389,8 +435,7 @@ def _read_only(array: Any, original: Any) -> Any:
     own = isinstance(original, (list, tuple)) or not np.may_share_memory(
         array, np.asarray(original)
     )
-    # a file that was mapped for reading stays where it is
-    if not own and getattr(original, "mode", None) != "r":
+    if not own:
         array = array.copy()
     array.flags.writeable = False
     return array.view()

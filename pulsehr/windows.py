@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import butter, sosfilt
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from pulsehr._resampling import resample_at
-from pulsehr._rows import group_by_recording, readings_in
+from pulsehr._cutting import FLAT, Cutting, Normalization, channel_statistics
+from pulsehr._lazy import BLOCK_WINDOWS, LazyWindows, lazy_windows
+from pulsehr._rows import readings_in
 from pulsehr._validation import check_hyperparameters, check_windows, restored_on_error
-from pulsehr.recordings import FloatArray, Recording
 
-#: Order of the Butterworth band-pass (two second-order sections).
-BANDPASS_ORDER = 2
-
-#: Seconds of past on which the causal band-pass settles, in periods of its lower edge.
-SETTLING_PERIODS = 4.0
-
-#: A window whose spread is under this share of its largest value is flat: float32 carries
-#: seven digits, so that less is the rounding of our own sums.
-FLAT = 1e-9
+__all__ = ["LazyWindows", "PPGWindower"]
 
 NORMALIZATIONS = ("window", "channel", None)
 PADDINGS = ("error", "reflect")
+
+#: Names of the channels of a recording with acceleration.
+CHANNELS = ("ppg", "acc_x", "acc_y", "acc_z")
+
+
+def _gives_flat_rows(windower: PPGWindower) -> bool:
+    if not windower.flatten:
+        raise AttributeError("PPGWindower: 3-D windows have no feature names: set flatten=True")
+    return True
 
 
 class PPGWindower(TransformerMixin, BaseEstimator):
@@ -65,6 +67,10 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         Return 2-D rows, for estimators that know no 3-D X.
     n_channels : int, default=1
         Channels of 2-D rows, which hold one channel after the other.
+    lazy : bool, default=False
+        Return a `LazyWindows` of readings in place of an array: the same windows, cut when an
+        estimator asks for some rows, for more rows than memory holds. Windows cut elsewhere
+        are in memory anyway and stay arrays.
 
     Attributes
     ----------
@@ -98,6 +104,7 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         padding: str = "error",
         flatten: bool = False,
         n_channels: int = 1,
+        lazy: bool = False,
     ) -> None:
         self.window = window
         self.sampling_rate = sampling_rate
@@ -106,6 +113,7 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         self.padding = padding
         self.flatten = flatten
         self.n_channels = n_channels
+        self.lazy = lazy
 
     def fit(self, X: Any, y: Any = None) -> PPGWindower:
         """Learn the number of channels and, with "channel", their mean and scale.
@@ -131,10 +139,10 @@ class PPGWindower(TransformerMixin, BaseEstimator):
             If X is neither readings nor numbers.
         """
         with restored_on_error(self):
-            self._fit(X)
+            self._fit(X, keep=False)
         return self
 
-    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Fit and transform, cutting the windows once.
 
         Parameters
@@ -146,13 +154,13 @@ class PPGWindower(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_windows, n_channels, n_times), float32
+        ndarray of shape (n_windows, n_channels, n_times), float32, or LazyWindows
             The windows; 2-D rows with ``flatten=True``.
         """
         with restored_on_error(self):
-            return self._finish(self._fit(X))
+            return self._finish(self._fit(X, keep=not self.lazy))
 
-    def transform(self, X: Any) -> NDArray[np.float32]:
+    def transform(self, X: Any) -> Any:
         """Cut, resample and normalise the window of each row.
 
         Parameters
@@ -162,7 +170,7 @@ class PPGWindower(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_windows, n_channels, n_times), float32
+        ndarray of shape (n_windows, n_channels, n_times), float32, or LazyWindows
             The windows; 2-D rows with ``flatten=True``.
 
         Raises
@@ -174,22 +182,76 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, ["n_channels_"] + ["scale_"] * (self.normalize == "channel"))
         self._check_parameters()
-        windows = self._cut(X, reset=False)
-        if windows.shape[1] != self.n_channels_:
+        rows = self._rows(X, reset=False)
+        if rows.shape[1] != self.n_channels_:
             raise ValueError(
-                f"PPGWindower: expected {self.n_channels_} channels as in fit, "
-                f"got {windows.shape[1]}"
+                f"PPGWindower: expected {self.n_channels_} channels as in fit, got {rows.shape[1]}"
             )
-        return self._finish(windows)
+        return self._finish(rows)
 
-    def _fit(self, X: Any) -> NDArray[np.float64]:
+    def set_output(self, *, transform: str | None = None) -> PPGWindower:
+        """Choose the container of the rows that `transform` returns.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"} or None, default=None
+            A data frame needs ``flatten=True``. None changes nothing.
+
+        Returns
+        -------
+        PPGWindower
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If 3-D windows are wanted as a data frame.
+        """
+        if transform in (None, "default") or self.flatten:
+            return super().set_output(transform=transform) if self.flatten else self
+        raise ValueError(
+            f"PPGWindower: 3-D windows cannot be a data frame, got set_output(transform="
+            f"{transform!r}): set flatten=True for 2-D rows"
+        )
+
+    @available_if(_gives_flat_rows)
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Name the columns of 2-D rows; only with ``flatten=True``.
+
+        Parameters
+        ----------
+        input_features : ignored
+            Present for the API.
+
+        Returns
+        -------
+        ndarray of str objects, shape (n_channels * n_times,)
+            The channel and the number of the sample in the window: ``"ppg_0"``, ...,
+            ``"acc_x_0"``, ...; without acceleration of three axes ``"channel1_0"``, ....
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self, "n_channels_")
+        n_times = round(self.window * self.sampling_rate)
+        if hasattr(self, "n_features_in_"):
+            n_times = self.n_features_in_ // self.n_channels_
+        names = ["ppg", *(f"channel{k}" for k in range(1, self.n_channels_))]
+        if self.n_channels_ == len(CHANNELS):
+            names = list(CHANNELS)
+        return np.array([f"{name}_{k}" for name in names for k in range(n_times)], dtype=object)
+
+    def _fit(self, X: Any, keep: bool) -> LazyWindows | NDArray[np.float64]:
+        """Learn from rows; return them, with `keep` as windows if they had to be cut."""
         self._check_parameters()
         for name in ("mean_", "scale_", "n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)  # of an earlier fit
-        windows = self._cut(X, reset=True)
+        rows = self._rows(X, reset=True)
         if self.normalize == "channel":
-            mean = windows.mean(axis=(0, 2))
-            scale = windows.std(axis=(0, 2))
+            kept = np.empty(rows.shape) if keep else None
+            mean, scale = channel_statistics(_blocks(rows, kept))
             flat = scale <= FLAT * np.abs(mean)
             if flat.any():
                 raise ValueError(
@@ -197,86 +259,31 @@ class PPGWindower(TransformerMixin, BaseEstimator):
                     f"windows, expected it to vary with normalize='channel'"
                 )
             self.mean_, self.scale_ = mean, scale
-        self.n_channels_ = windows.shape[1]
-        return windows
+            rows = rows if kept is None else kept
+        self.n_channels_ = rows.shape[1]
+        return rows
 
-    def _finish(self, windows: NDArray[np.float64]) -> NDArray[np.float32]:
-        if self.normalize == "window":
-            windows = _normalize_window(windows)
-        elif self.normalize == "channel":
-            windows = (windows - self.mean_[:, None]) / self.scale_[:, None]
-        finished = windows.astype(np.float32)
-        return finished.reshape(len(windows), -1) if self.flatten else finished
-
-    def _cut(self, X: Any, reset: bool) -> NDArray[np.float64]:
+    def _rows(self, X: Any, reset: bool) -> LazyWindows | NDArray[np.float64]:
         """Return windows (n_windows, n_channels, n_times), band-passed, not yet normalised."""
+        cutting = Cutting(self.window, self.sampling_rate, self.bandpass, self.padding)
         readings = readings_in(X)
-        if readings is None:
-            elsewhere = check_windows(self, X, n_channels=self.n_channels, reset=reset)
-            return self._bandpassed(elsewhere.astype(np.float64), 0)
-        groups = group_by_recording(readings)
-        channels = _common_channels([recording for recording, _ in groups])
-        settling = self._settling_samples()
-        n_times = round(self.window * self.sampling_rate)
-        windows = np.empty((len(readings), channels, n_times), dtype=np.float64)
-        for recording, rows in groups:
-            instants = np.array([readings[row].instant for row in rows])
-            self._check_instants(recording, instants)
-            times = self._sample_times(instants, settling + n_times)
-            cut = np.concatenate(
-                [
-                    resample_at(*signals, times, self.sampling_rate)
-                    for signals in _signals(recording)
-                ],
-                axis=2,
-            )
-            windows[rows] = self._bandpassed(np.moveaxis(cut, 2, 1), settling)
-        return windows
+        if readings is not None:
+            return lazy_windows(readings, cutting)
+        elsewhere = check_windows(self, X, n_channels=self.n_channels, reset=reset)
+        return cutting.bandpassed(elsewhere.astype(np.float64))
 
-    def _sample_times(self, instants: NDArray[np.float64], n_times: int) -> NDArray[np.float64]:
-        """Return when each sample was taken (n_windows, n_times), reflected at the start."""
-        before = np.arange(n_times, 0, -1) / self.sampling_rate
-        times = instants[:, None] - before
-        if self.padding == "reflect":
-            # a triangle wave between the start and the instant: never past the instant
-            last = instants[:, None] - 1 / self.sampling_rate
-            phase = np.mod(times, 2 * last)
-            reflected = np.where(phase > last, 2 * last - phase, phase)
-            times = np.where(times < 0, reflected, times)
-        return times
-
-    def _bandpassed(self, signals: NDArray[np.float64], settling: int) -> NDArray[np.float64]:
-        if self.bandpass is None:
-            return signals
-        sos = butter(BANDPASS_ORDER, self.bandpass, "bandpass", fs=self.sampling_rate, output="sos")
-        # as if the first sample had lasted forever: what is constant does not pass
-        filtered = sosfilt(sos, signals - signals[..., :1], axis=-1)[..., settling:]
-        filtered[_is_flat(signals[..., settling:])] = 0.0
-        return filtered
-
-    def _settling_samples(self) -> int:
-        if self.bandpass is None:
-            return 0
-        return int(np.ceil(SETTLING_PERIODS / self.bandpass[0] * self.sampling_rate))
-
-    def _check_instants(self, recording: Recording, instants: NDArray[np.float64]) -> None:
-        half_sample = 0.5 / self.sampling_rate
-        late = instants > recording.duration + half_sample
-        shortest = 2 / self.sampling_rate if self.padding == "reflect" else self.window
-        early = instants < shortest - 1e-6
-        for wrong, problem in (
-            (late, f"lies after the end at {recording.duration:g} s"),
-            (
-                early,
-                f"has less than {shortest:g} s of past, as a window of {self.window:g} s needs: "
-                f"leave it out, or set padding='reflect'",
-            ),
-        ):
-            if wrong.any():
-                raise ValueError(
-                    f"PPGWindower: instant {instants[np.argmax(wrong)]:g} s of recording "
-                    f"{recording.name!r} {problem}"
-                )
+    def _finish(self, rows: LazyWindows | NDArray[np.float64]) -> Any:
+        normalization = Normalization(self.normalize)
+        if self.normalize == "channel":
+            normalization = replace(normalization, mean=self.mean_, scale=self.scale_)
+        if isinstance(rows, LazyWindows):
+            windows = replace(rows, normalization=normalization)
+            if self.lazy:
+                return windows
+            finished = np.asarray(windows)
+        else:
+            finished = normalization(rows).astype(np.float32)
+        return finished.reshape(len(finished), -1) if self.flatten else finished
 
     def _edges(self) -> tuple[float, float]:
         """Return the edges of the band-pass, which must be two numbers."""
@@ -300,6 +307,11 @@ class PPGWindower(TransformerMixin, BaseEstimator):
                 raise ValueError(
                     f"PPGWindower: {name} must be one of {known}, got {getattr(self, name)!r}"
                 )
+        if self.lazy and self.flatten:
+            raise ValueError(
+                "PPGWindower: lazy=True gives 3-D windows, got flatten=True: set lazy=False for "
+                "2-D rows, or flatten=False for an estimator that takes 3-D windows"
+            )
         if self.bandpass is not None:
             low, high = self._edges()
             if not 0 < low < high < self.sampling_rate / 2:
@@ -334,36 +346,16 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _signals(recording: Recording) -> Iterator[tuple[FloatArray, float]]:
-    """Yield the signals (n_samples, n_signals) of each sensor with their rate in Hz."""
-    yield recording.ppg[:, np.newaxis], recording.ppg_rate
-    if recording.acc is not None and recording.acc_rate is not None:
-        yield recording.acc, recording.acc_rate
-
-
-def _common_channels(recordings: list[Recording]) -> int:
-    first = recordings[0]
-    for other in recordings:
-        if other.n_channels != first.n_channels:
-            without, with_acc = (first, other) if first.acc is None else (other, first)
-            raise ValueError(
-                f"PPGWindower: recordings must all have acceleration or all lack it, got "
-                f"{with_acc.name!r} with and {without.name!r} without"
-            )
-    return first.n_channels
-
-
-def _normalize_window(windows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centre every channel, and scale the PPG to unit standard deviation (flat: zeros)."""
-    flat = _is_flat(windows[:, 0])
-    windows = windows - windows.mean(axis=2, keepdims=True)
-    scale = windows[:, 0].std(axis=1)
-    windows[:, 0] /= np.where(flat, 1.0, scale)[:, None]
-    windows[flat, 0] = 0.0
-    return windows
-
-
-def _is_flat(signals: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell which signals (..., n_times) do not vary."""
-    largest = np.abs(signals).max(axis=-1)
-    return np.asarray(np.ptp(signals, axis=-1) <= FLAT * largest)
+def _blocks(
+    rows: LazyWindows | NDArray[np.float64], kept: NDArray[np.float64] | None
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the windows of all rows, some at a time, and keep them where there is place."""
+    if isinstance(rows, LazyWindows):
+        pairs: Any = rows.raw_blocks()
+    else:
+        starts = range(0, len(rows), BLOCK_WINDOWS)
+        pairs = ((slice(k, k + BLOCK_WINDOWS), rows[k : k + BLOCK_WINDOWS]) for k in starts)
+    for index, block in pairs:
+        if kept is not None:
+            kept[index] = block
+        yield block

@@ -157,12 +157,6 @@ def test_activity_lasts_until_the_next():
     assert make().activity_at([3]).tolist() == [""]
 
 
-def test_a_file_mapped_for_reading_is_not_copied(tmp_path):
-    np.save(tmp_path / "ppg.npy", PPG.astype(np.float32))
-    mapped = np.load(tmp_path / "ppg.npy", mmap_mode="r")
-    assert np.shares_memory(make(ppg=mapped).ppg, mapped)
-
-
 def test_pickled_readings_hold_each_recording_once():
     readings = make().readings(stride=0.1)
     one, all_of_them = len(pickle.dumps(readings[:1])), len(pickle.dumps(readings))

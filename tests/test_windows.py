@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import sys
+from types import SimpleNamespace
+
+import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils._testing import assert_allclose
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from pulsehr import PPGWindower, Reading, Recording
+from pulsehr._cutting import channel_statistics
 from pulsehr._resampling import HALF_WIDTH, resample_at
 
 
@@ -269,3 +280,166 @@ def test_a_failed_fit_leaves_the_windower_as_it_was(recording):
         windower.fit(with_nan((5, 1, 16)))
     assert windower.mean_ is mean
     assert windower.n_channels_ == 4
+
+
+CHECKED = [
+    PPGWindower(),
+    PPGWindower(flatten=True),
+    PPGWindower(flatten=True, normalize="channel"),
+    PPGWindower(lazy=True, bandpass=(0.4, 4.0)),
+]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [pair for estimator in CHECKED for pair in estimator_checks_generator(estimator)],
+    ids=lambda value: getattr(getattr(value, "func", value), "__name__", repr(value)),
+)
+def test_windower_passes_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+KINDS = ("readings", "windows", "rows")
+
+
+def rows_of(kind, recording):
+    if kind == "readings":
+        return recording.readings()
+    windows = np.random.default_rng(0).normal(size=(27, 4, 256)) + 3
+    return windows if kind == "windows" else windows.reshape(27, -1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "parameters", [{}, {"normalize": "channel"}, {"bandpass": (0.4, 4.0), "flatten": True}]
+)
+def test_rows_of_every_kind_keep_the_contract(kind, parameters, recording, tmp_path):
+    X = rows_of(kind, recording)
+    before = copy.copy(X)
+    windower = PPGWindower(n_channels=4, **parameters)
+    fitted = clone(windower).fit(X)
+    windows = fitted.transform(X)
+    state = {name: np.copy(value) for name, value in vars(fitted).items() if name.endswith("_")}
+    np.testing.assert_array_equal(clone(windower).fit_transform(X), windows)
+    np.testing.assert_array_equal(fitted.fit(X).transform(X), windows)
+    for name, value in state.items():
+        np.testing.assert_array_equal(getattr(fitted, name), value)
+    order = np.random.default_rng(0).permutation(len(X))
+    shuffled = [X[k] for k in order] if kind == "readings" else X[order]
+    np.testing.assert_array_equal(fitted.transform(shuffled), windows[order])
+    np.testing.assert_array_equal(fitted.transform(X[5:9]), windows[5:9])
+    if kind == "readings":
+        assert X == before
+    else:
+        np.testing.assert_array_equal(X, before)
+    joblib.dump(fitted, tmp_path / "windower.joblib")
+    for again in (
+        pickle.loads(pickle.dumps(fitted)),
+        joblib.load(tmp_path / "windower.joblib"),
+        clone(windower).set_params(**fitted.get_params()).fit(X),
+    ):
+        np.testing.assert_array_equal(again.transform(X), windows)
+
+
+@pytest.mark.parametrize("kind", ["windows", "rows"])
+def test_windows_of_another_length_are_refused(kind, recording):
+    X = rows_of(kind, recording)
+    windower = PPGWindower(n_channels=4).fit(X)
+    assert windower.n_features_in_ == 1024
+    other = X[:, :, :200] if kind == "windows" else X[:, :800]
+    with pytest.raises(ValueError, match=r"256 times as in fit|1024 features as input"):
+        windower.transform(other)
+
+
+def test_parameters_set_later_change_the_windows(recording):
+    readings = recording.readings()
+    windower = PPGWindower().fit(readings)
+    changed = windower.set_params(window=4.0, sampling_rate=25.0).fit(readings)
+    np.testing.assert_array_equal(
+        changed.transform(readings),
+        PPGWindower(window=4.0, sampling_rate=25.0).fit_transform(readings),
+    )
+    assert changed.transform(readings).shape == (27, 4, 100)
+
+
+def test_tags_are_true():
+    tags = get_tags(PPGWindower())
+    assert tags.input_tags.three_d_array
+    assert tags.input_tags.two_d_array
+    assert not tags.input_tags.allow_nan
+    assert not tags.non_deterministic
+    assert not tags.target_tags.required
+    assert tags.transformer_tags.preserves_dtype == ["float32"]
+
+
+@pytest.mark.parametrize(
+    ("channels", "first", "last"),
+    [(4, "ppg_0", "acc_z_255"), (1, "ppg_0", "ppg_255"), (2, "ppg_0", "channel1_255")],
+)
+def test_flat_rows_have_names(channels, first, last, recording):
+    windows = np.random.default_rng(0).normal(size=(5, channels, 256))
+    names = PPGWindower(flatten=True).fit(windows).get_feature_names_out()
+    assert names.dtype == object
+    assert (len(names), len(set(names))) == (channels * 256, channels * 256)
+    assert (names[0], names[-1]) == (first, last)
+    if channels == 4:
+        from_readings = PPGWindower(flatten=True).fit(recording.readings())
+        np.testing.assert_array_equal(from_readings.get_feature_names_out(), names)
+        pipe = make_pipeline(PPGWindower(flatten=True), StandardScaler()).fit(recording.readings())
+        np.testing.assert_array_equal(pipe.get_feature_names_out(), names)
+
+
+def test_names_need_flat_rows_and_a_fit(recording):
+    with pytest.raises(NotFittedError):
+        PPGWindower(flatten=True).get_feature_names_out()
+    windower = PPGWindower().fit(recording.readings())
+    with pytest.raises(AttributeError, match="no attribute 'get_feature_names_out'") as raised:
+        windower.get_feature_names_out()
+    assert "PPGWindower: 3-D windows have no feature names: set flatten=True" in str(
+        raised.value.__cause__
+    )
+
+
+def test_windows_of_three_dimensions_are_no_data_frame(recording):
+    message = "3-D windows cannot be a data frame, got .*'pandas'.*set flatten=True"
+    with pytest.raises(ValueError, match=message):
+        PPGWindower().set_output(transform="pandas")
+    with pytest.raises(ValueError, match=message):
+        make_pipeline(PPGWindower(), StandardScaler()).set_output(transform="pandas")
+    windower = PPGWindower()
+    assert windower.set_output(transform="default") is windower
+    assert windower.fit_transform(recording.readings()).shape == (27, 4, 256)
+
+
+def test_set_output_gives_named_columns(recording, monkeypatch):
+    """Through the protocol of scikit-learn's containers, for no data frame need be installed."""
+    from sklearn.utils import _set_output
+
+    def create_container(X, original, columns, inplace=True):
+        names = columns() if callable(columns) else columns
+        return SimpleNamespace(values=X, columns=names)
+
+    frames = SimpleNamespace(
+        container_lib="pandas",
+        create_container=create_container,
+        is_supported_container=lambda X: False,
+    )
+    monkeypatch.setattr(
+        _set_output.ADAPTERS_MANAGER, "adapters", {"pandas": frames, "polars": frames}
+    )
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(__version__="2"))
+    readings = recording.readings()
+    windower = PPGWindower(flatten=True)
+    plain = windower.fit_transform(readings)
+    frame = windower.set_output(transform="pandas").fit_transform(readings)
+    np.testing.assert_array_equal(frame.values, plain)
+    np.testing.assert_array_equal(frame.columns, windower.get_feature_names_out())
+
+
+def test_channel_statistics_of_blocks_are_those_of_the_whole():
+    windows = np.random.default_rng(0).normal(size=(1000, 3, 20)) * [[[100], [1], [1e-3]]]
+    windows += [[[2048], [0], [1]]]
+    blocks = np.split(windows, [1, 2, 300, 999])
+    mean, scale = channel_statistics(blocks)
+    assert_allclose(mean, windows.mean(axis=(0, 2)), rtol=1e-12)
+    assert_allclose(scale, windows.std(axis=(0, 2)), rtol=1e-10)

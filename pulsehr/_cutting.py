@@ -1,0 +1,198 @@
+"""Cut windows of one recording, resampled and band-passed, and normalise windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import butter, sosfilt
+
+from pulsehr._resampling import resample_at
+from pulsehr._stored import StoredSignal
+from pulsehr.recordings import Recording, Signal
+
+#: Order of the Butterworth band-pass (two second-order sections).
+BANDPASS_ORDER = 2
+
+#: Seconds of past on which the causal band-pass settles, in periods of its lower edge.
+SETTLING_PERIODS = 4.0
+
+#: A window whose spread is under this share of its largest value is flat: float32 carries
+#: seven digits, so that less is the rounding of our own sums.
+FLAT = 1e-9
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """Say how windows are cut; the fields are the parameters of `PPGWindower`.
+
+    Parameters
+    ----------
+    window : float
+        Seconds.
+    sampling_rate : float
+        Of the windows, in Hz.
+    bandpass : tuple of 2 float or None
+        Edges in Hz.
+    padding : {"error", "reflect"}
+        At an instant with less than a window of past.
+    """
+
+    window: float
+    sampling_rate: float
+    bandpass: tuple[float, float] | None
+    padding: str
+
+    @property
+    def n_times(self) -> int:
+        """Samples of a window."""
+        return round(self.window * self.sampling_rate)
+
+    def check_instants(self, recording: Recording, instants: NDArray[np.float64]) -> None:
+        """Raise ValueError for the first instant (n_windows,) at which there is no window."""
+        half_sample = 0.5 / self.sampling_rate
+        late = instants > recording.duration + half_sample
+        shortest = 2 / self.sampling_rate if self.padding == "reflect" else self.window
+        early = instants < shortest - 1e-6
+        for wrong, problem in (
+            (late, f"lies after the end at {recording.duration:g} s"),
+            (
+                early,
+                f"has less than {shortest:g} s of past, as a window of {self.window:g} s needs: "
+                f"leave it out, or set padding='reflect'",
+            ),
+        ):
+            if wrong.any():
+                raise ValueError(
+                    f"PPGWindower: instant {instants[np.argmax(wrong)]:g} s of recording "
+                    f"{recording.name!r} {problem}"
+                )
+
+    def cut(self, recording: Recording, instants: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return windows (n_windows, n_channels, n_times), band-passed, not normalised."""
+        settling = self._settling_samples()
+        times = self._sample_times(instants, settling + self.n_times)
+        signals = list(_signals(recording))
+        cut = np.empty((len(times), recording.n_channels, times.shape[1]))
+        first = 0
+        for signal, rate in signals:
+            resampled = resample_at(signal, rate, times, self.sampling_rate)
+            last = first + resampled.shape[2]
+            cut[:, first:last] = np.moveaxis(resampled, 2, 1)
+            first = last
+        # what is in memory was validated and cannot change
+        on_disk = any(isinstance(signal, StoredSignal) for signal, _ in signals)
+        if on_disk and not np.isfinite(cut).all():
+            bad = instants[~np.isfinite(cut).all(axis=(1, 2))]
+            raise ValueError(
+                f"PPGWindower: recording {recording.name!r} has NaN or infinite samples on disk "
+                f"before {bad[0]:g} s, expected what was checked when it was made: make it again"
+            )
+        return self.bandpassed(cut, settling)
+
+    def bandpassed(self, signals: NDArray[np.float64], settling: int = 0) -> NDArray[np.float64]:
+        """Return signals (..., settling + n_times) without their first samples, filtered."""
+        if self.bandpass is None:
+            return signals
+        sos = butter(BANDPASS_ORDER, self.bandpass, "bandpass", fs=self.sampling_rate, output="sos")
+        # as if the first sample had lasted forever: what is constant does not pass
+        filtered = sosfilt(sos, signals - signals[..., :1], axis=-1)[..., settling:]
+        filtered[_is_flat(signals[..., settling:])] = 0.0
+        return filtered
+
+    def _settling_samples(self) -> int:
+        if self.bandpass is None:
+            return 0
+        return int(np.ceil(SETTLING_PERIODS / self.bandpass[0] * self.sampling_rate))
+
+    def _sample_times(self, instants: NDArray[np.float64], n_times: int) -> NDArray[np.float64]:
+        """Return when each sample was taken (n_windows, n_times), reflected at the start."""
+        before = np.arange(n_times, 0, -1) / self.sampling_rate
+        times = instants[:, None] - before
+        if self.padding == "reflect":
+            # a triangle wave between the start and the instant: never past the instant
+            last = instants[:, None] - 1 / self.sampling_rate
+            phase = np.mod(times, 2 * last)
+            reflected = np.where(phase > last, 2 * last - phase, phase)
+            times = np.where(times < 0, reflected, times)
+        return times
+
+
+@dataclass(frozen=True, eq=False)
+class Normalization:
+    """Say how windows are normalised.
+
+    Parameters
+    ----------
+    kind : {"window", "channel", None}
+        As `PPGWindower` has it.
+    mean, scale : ndarray of shape (n_channels,) or None
+        For "channel".
+    """
+
+    kind: str | None = None
+    mean: NDArray[np.float64] | None = None
+    scale: NDArray[np.float64] | None = None
+
+    def __call__(self, windows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return normalised windows (n_windows, n_channels, n_times)."""
+        if self.kind == "window":
+            return _normalize_window(windows)
+        if self.mean is None or self.scale is None:
+            return windows
+        return (windows - self.mean[:, None]) / self.scale[:, None]
+
+
+def channel_statistics(
+    blocks: Iterable[NDArray[np.float64]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute mean and standard deviation of each channel in one pass ([1]_).
+
+    Parameters
+    ----------
+    blocks : iterable of ndarray of shape (n_windows, n_channels, n_times)
+        The windows, some at a time.
+
+    Returns
+    -------
+    mean, scale : ndarray of shape (n_channels,)
+        Over all windows and times.
+
+    References
+    ----------
+    .. [1] Chan, Golub, LeVeque, Updating Formulae and a Pairwise Algorithm for Computing
+       Sample Variances, 1979, eq. 2.1.
+    """
+    count, mean, squares = 0, np.zeros(1), np.zeros(1)
+    for block in blocks:
+        n = block.shape[0] * block.shape[2]
+        step = block.mean(axis=(0, 2)) - mean
+        squares = squares + block.var(axis=(0, 2)) * n + step**2 * (count * n / (count + n))
+        count += n
+        mean = mean + step * (n / count)
+    return mean, np.sqrt(squares / count)
+
+
+def _signals(recording: Recording) -> Iterator[tuple[Signal, float]]:
+    """Yield the signals of each sensor with their rate in Hz."""
+    yield recording.ppg, recording.ppg_rate
+    if recording.acc is not None and recording.acc_rate is not None:
+        yield recording.acc, recording.acc_rate
+
+
+def _normalize_window(windows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centre every channel, and scale the PPG to unit standard deviation (flat: zeros)."""
+    flat = _is_flat(windows[:, 0])
+    windows = windows - windows.mean(axis=2, keepdims=True)
+    scale = windows[:, 0].std(axis=1)
+    windows[:, 0] /= np.where(flat, 1.0, scale)[:, None]
+    windows[flat, 0] = 0.0
+    return windows
+
+
+def _is_flat(signals: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which signals (..., n_times) do not vary."""
+    largest = np.abs(signals).max(axis=-1)
+    return np.asarray(np.ptp(signals, axis=-1) <= FLAT * largest)
