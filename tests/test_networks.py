@@ -7,7 +7,6 @@ import copy
 import numpy as np
 import pytest
 import torch
-
 from torch import nn
 
 from pulsehr.networks import DistilledStudent, PulseTeacher, attend, sparse_dropout
