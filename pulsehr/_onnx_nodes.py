@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pulsehr._cutting import FLAT
 from pulsehr.networks import DistilledStudent, PulseTeacher
-from pulsehr.windows import FLAT
 
 #: Element types of ONNX tensors, as ``onnx.TensorProto`` numbers them.
 FLOAT, DOUBLE = 1, 11
@@ -247,7 +247,7 @@ def windower_outputs(nodes: Nodes, windower: Any, x: str, n_times: int) -> str:
 
 def _bandpassed(nodes: Nodes, windower: Any, x: str, n_times: int) -> str:
     # the filter from rest is linear: the responses to each sample are the rows of a matrix
-    responses = windower._bandpassed(np.eye(n_times)[np.newaxis], 0)[0]
+    responses = windower._cutting().bandpassed(np.eye(n_times))
     first = nodes.add("Slice", x, ints(0), ints(1), ints(2))
     filtered = nodes.add("MatMul", nodes.add("Sub", x, first), responses)
     return nodes.add("Where", _is_flat(nodes, x), np.float64(0), filtered)

@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from pulsehr._lazy import LazyWindows
 from pulsehr._optimization import (
     OPTIMIZERS,
     SCHEDULES,
@@ -30,14 +31,15 @@ from pulsehr._rows import readings_in
 from pulsehr.recordings import is_number
 
 
-def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> NDArray[np.float32]:
-    """Validate windows cut elsewhere, 3-D or as 2-D rows.
+def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> Any:
+    """Validate windows, 3-D or as 2-D rows.
 
     Parameters
     ----------
     estimator : estimator
         Who asks; its ``n_features_in_`` is set or compared.
-    X : array-like of shape (n_windows, n_channels, n_times) or (n_windows, n_channels * n_times)
+    X : array-like of shape (n_windows, n_channels, n_times) or \
+            (n_windows, n_channels * n_times), or LazyWindows
         The windows.
     n_channels : int
         Channels of 2-D rows, which hold one channel after the other.
@@ -46,8 +48,8 @@ def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> ND
 
     Returns
     -------
-    ndarray of shape (n_windows, n_channels, n_times), float32
-        The windows.
+    ndarray or LazyWindows of shape (n_windows, n_channels, n_times), float32
+        The windows; those that are cut when they are asked for stay so.
 
     Raises
     ------
@@ -72,9 +74,11 @@ def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> ND
             f"Recording(ppg=..., ppg_rate=...).readings()"
         )
     if X.ndim == 3:
-        windows = check_array(
-            X, dtype=np.float32, allow_nd=True, estimator=estimator, input_name="X"
-        )
+        windows = X
+        if not isinstance(X, LazyWindows):
+            windows = check_array(
+                X, dtype=np.float32, allow_nd=True, estimator=estimator, input_name="X"
+            )
         if windows.shape[2] == 0:
             raise ValueError(f"{name}: windows must hold samples, got shape {windows.shape}")
         if reset:
@@ -82,7 +86,7 @@ def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> ND
             estimator.n_features_in_ = windows.shape[1] * windows.shape[2]
         elif hasattr(estimator, "n_features_in_"):
             _check_shape(name, windows.shape[1:], estimator.n_channels_, estimator.n_features_in_)
-        return _own(windows)
+        return windows if isinstance(X, LazyWindows) else _own(windows)
     rows = validate_data(estimator, X, dtype=np.float32, reset=reset)
     n_channels = n_channels if reset else getattr(estimator, "n_channels_", n_channels)
     if not isinstance(n_channels, (int, np.integer)) or n_channels < 1:

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from pulsehr._validation import check_heart_rates, check_windows, restored_on_error
+from pulsehr.persistence import restored_state, stored_state
 
 
 class SpectralPeakRegressor(RegressorMixin, BaseEstimator):
@@ -133,3 +134,11 @@ class SpectralPeakRegressor(RegressorMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.regressor_tags.poor_score = True
         return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return plain data: numbers and texts."""
+        return stored_state(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what this or an earlier version stored."""
+        super().__setstate__(restored_state(self, state))

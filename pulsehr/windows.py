@@ -16,6 +16,7 @@ from pulsehr._cutting import FLAT, Cutting, Normalization, channel_statistics
 from pulsehr._lazy import BLOCK_WINDOWS, LazyWindows, lazy_windows
 from pulsehr._rows import readings_in
 from pulsehr._validation import check_hyperparameters, check_windows, restored_on_error
+from pulsehr.persistence import restored_state, stored_state
 
 __all__ = ["LazyWindows", "PPGWindower"]
 
@@ -265,12 +266,14 @@ class PPGWindower(TransformerMixin, BaseEstimator):
 
     def _rows(self, X: Any, reset: bool) -> LazyWindows | NDArray[np.float64]:
         """Return windows (n_windows, n_channels, n_times), band-passed, not yet normalised."""
-        cutting = Cutting(self.window, self.sampling_rate, self.bandpass, self.padding)
         readings = readings_in(X)
         if readings is not None:
-            return lazy_windows(readings, cutting)
+            return lazy_windows(readings, self._cutting())
         elsewhere = check_windows(self, X, n_channels=self.n_channels, reset=reset)
-        return cutting.bandpassed(elsewhere.astype(np.float64))
+        return self._cutting().bandpassed(np.asarray(elsewhere, dtype=np.float64))
+
+    def _cutting(self) -> Cutting:
+        return Cutting(self.window, self.sampling_rate, self.bandpass, self.padding)
 
     def _finish(self, rows: LazyWindows | NDArray[np.float64]) -> Any:
         normalization = Normalization(self.normalize)
@@ -344,6 +347,14 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return plain data: arrays, numbers and texts."""
+        return stored_state(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what this or an earlier version stored."""
+        super().__setstate__(restored_state(self, state))
 
 
 def _blocks(
