@@ -54,7 +54,7 @@ def test_the_readme_runs_as_written(download, monkeypatch, compiler):
     code = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[1]
     assert "n_jobs=2" in code
     fit_loop = NeuralNet.fit_loop
-    monkeypatch.setattr(NeuralNet, "fit_loop", lambda net, X: fit_loop(net, X, epochs=1))
+    monkeypatch.setattr(NeuralNet, "fit_loop", lambda net, X, epochs: fit_loop(net, X, epochs=1))
     monkeypatch.chdir(download.parent)
     names: dict[str, object] = {}
     exec(code.replace("n_jobs=2", "n_jobs=1"), names)

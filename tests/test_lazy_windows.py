@@ -12,10 +12,19 @@ from sklearn.model_selection import cross_val_predict, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import _safe_indexing, indexable
 
-from pulsehr import DistilledStudentRegressor, PPGWindower, Reading, Recording
+from pulsehr import (
+    DistilledStudentRegressor,
+    PPGWindower,
+    PulseTeacherRegressor,
+    Reading,
+    Recording,
+)
 from pulsehr import _lazy as lazy_module
 from pulsehr._cutting import Cutting
 from pulsehr._lazy import LazyWindows
+from pulsehr.datasets import make_recordings
+
+SMALL = {"max_epochs": 2, "filters": (2, 3, 4), "batch_size": 16, "random_state": 0, "verbose": 0}
 
 PARAMETERS = [
     {},
@@ -201,3 +210,26 @@ def test_windows_cut_elsewhere_stay_an_array():
 def test_lazy_flat_rows_are_refused(readings):
     with pytest.raises(ValueError, match="lazy=True gives 3-D windows, got flatten=True: set"):
         PPGWindower(lazy=True, flatten=True).fit(readings)
+
+
+@pytest.mark.parametrize("teacher", [None, PulseTeacherRegressor(**SMALL)])
+def test_estimators_learn_the_same_from_lazy_windows(teacher, tmp_path):
+    data = make_recordings(n_subjects=3, duration=40, random_state=0)
+    weights = np.arange(len(data.y)) % 4 > 0
+    learnt = []
+    for lazy in (False, True):
+        student = DistilledStudentRegressor(teacher=teacher, **SMALL)
+        pipe = make_pipeline(PPGWindower(lazy=lazy), student)
+        told = {"groups": data.groups, "sample_weight": weights}
+        pipe.fit(data.X, data.y, **{f"distilledstudentregressor__{k}": v for k, v in told.items()})
+        learnt.append((pipe.predict(data.X), pipe.transform(data.X), student.ranges_))
+    for eager, lazy in zip(*learnt, strict=True):
+        np.testing.assert_equal(eager, lazy)
+
+
+def test_lazy_windows_of_another_shape_than_in_fit_are_refused():
+    data = make_recordings(n_subjects=1, duration=40, random_state=0)
+    model = DistilledStudentRegressor(**SMALL)
+    model.fit(PPGWindower(lazy=True).fit_transform(data.X), data.y)
+    with pytest.raises(ValueError, match=r"channels of 256 times as in fit, got 4 .* 128"):
+        model.predict(PPGWindower(window=4.0, lazy=True).fit_transform(data.X))
