@@ -57,9 +57,8 @@ def print_bytes() -> None:
     one, all_of_them = len(pickle.dumps(many[:1])), len(pickle.dumps(many))
     lazy = PPGWindower(padding="reflect", lazy=True).fit_transform(many[100:])
     lazy_bytes = lazy.which.nbytes + lazy.instants.nbytes
-    print(
-        f"A reading: {per_reading:.0f} bytes of memory, {(all_of_them - one) / 1e5:.0f} pickled; "
-    )
+    pickled = (all_of_them - one) / len(many)
+    print(f"A reading: {per_reading:.0f} bytes of memory, {pickled:.0f} bytes pickled;")
     print(f"a row of LazyWindows: {lazy_bytes / len(lazy):.0f} bytes.\n")
     print(f"8 recordings, {samples / 1e6:.2f} MB of samples, {len(data.X)} rows; MB written by the")
     print("client for so many tasks:\n\n| tasks | loky | loky, max_nbytes='10K' |\n|---|---|---|")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class MappedFile:
-    """Say where in a file an array lies; map only the slice that is read.
+    """Say where in a file an array lies; read a slice, or map it where it is not dense.
 
     A map that stays open would count every page it ever touched as memory of the process.
 
@@ -50,9 +51,14 @@ class MappedFile:
         reach = [(n - 1) * stride for n, stride in zip(shape, self.strides, strict=True)]
         low = first + sum(step for step in reach if step < 0)
         high = first + sum(step for step in reach if step > 0) + self.dtype.itemsize
-        mapped = np.memmap(self.filename, np.uint8, "r", low, (high - low,))
-        view: NDArray[Any] = np.ndarray(shape, self.dtype, mapped, first - low, self.strides)
-        return view.copy(order="K")
+        dense = high - low == math.prod(shape) * self.dtype.itemsize
+        raw: NDArray[np.uint8] = (
+            np.fromfile(self.filename, np.uint8, high - low, offset=low)
+            if dense
+            else np.memmap(self.filename, np.uint8, "r", low, (high - low,))
+        )
+        view: NDArray[Any] = np.ndarray(shape, self.dtype, raw, first - low, self.strides)
+        return view if dense else view.copy(order="K")
 
     def _check_unchanged(self) -> None:
         try:
@@ -150,7 +156,7 @@ def stored(value: Any, ndim: int) -> StoredSignal | None:
     ----------
     value : object
         What a user passes as signal. On disk are a `numpy.memmap` opened with mode "r", and
-        what has shape, numeric type and slices but lends numpy no memory: zarr, h5py.
+        what has shape, type and slices but lends numpy no memory, as zarr.
     ndim : int
         2 turns a signal of shape (3, n_samples).
 

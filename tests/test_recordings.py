@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 
 from pulsehr import Reading, Recording
 
@@ -101,6 +102,14 @@ def test_arrays_are_read_only_and_independent_of_the_callers():
         recording.ppg = PPG
     with pytest.raises(ValueError, match="read-only"):
         pickle.loads(pickle.dumps(recording)).ppg[0] = 1
+
+
+def test_tensors_are_copied_into_memory():
+    tensor = torch.from_numpy(PPG.copy())
+    recording = make(ppg=tensor)
+    tensor[0] = 99
+    assert isinstance(recording.ppg, np.ndarray)
+    np.testing.assert_array_equal(recording.ppg, PPG.astype(np.float32))
 
 
 def test_acceleration_may_be_absent_or_transposed():
