@@ -91,12 +91,12 @@ def print_dask(data: Any) -> None:
     print(
         "\nTimes that the client serialises each recording for Dask, X as a list and as an array:"
     )
-    print("\n| tasks | list | object array |\n|---|---|---|")
+    print("\n| tasks | plain list | data.X |\n|---|---|---|")
     workers = {"n_workers": 2, "processes": True, "threads_per_worker": 1}
     with LocalCluster(**workers, dashboard_address=None) as cluster, Client(cluster):
         for n_tasks in (2, 8, 32):
             cells = []
-            for X in (data.X, np.array(data.X, dtype=object)):
+            for X in (list(data.X), data.X):
                 count[0] = 0
                 with joblib.parallel_config("dask"):
                     joblib.Parallel(batch_size=1)(joblib.delayed(len)(X) for _ in range(n_tasks))

@@ -180,7 +180,7 @@ class Recording:
             raise self._error(f"lasts {self.duration:.2f} s, shorter than a window of {window:g} s")
         # half a microsecond forgives the rounding of duration = n_samples / rate
         n_readings = int(np.floor((self.duration - window) / stride + 5e-7)) + 1
-        return [Reading(self, float(window + stride * k)) for k in range(n_readings)]
+        return ReadingList(Reading(self, float(window + stride * k)) for k in range(n_readings))
 
     def labelled_readings(self, *, window: float = 8.0) -> list[Reading]:
         """List a reading at the instant of every label with a `window` of past.
@@ -205,7 +205,7 @@ class Recording:
         window = self._positive("window", window)
         times = self.heart_rate_times
         usable = (times >= window - 1e-6) & (times <= self.duration + 1e-6)
-        return [Reading(self, float(t)) for t in times[usable]]
+        return ReadingList(Reading(self, float(t)) for t in times[usable])
 
     def activity_at(self, instants: ArrayLike) -> NDArray[np.str_]:
         """Name the activity at each instant.
@@ -423,6 +423,14 @@ class Reading:
         if index == len(times) or abs(times[index] - self.instant) > 1e-6:
             return None
         return float(labels[index])
+
+
+class ReadingList(list[Reading]):
+    """A list of readings, sent once to the workers of a cluster.
+
+    joblib lets the tasks of a call share what can be referred to weakly, which a plain list
+    cannot: that is sent again with every task, recordings and all.
+    """
 
 
 def is_number(value: object) -> bool:

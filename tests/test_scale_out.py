@@ -86,14 +86,17 @@ def test_processes_give_the_same_scores(data, stored_readings, place, sequential
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
 def test_dask_gives_the_same_scores(data, stored_readings, place, sequential_scores, dask_client):
-    X = np.array(data.X, dtype=object) if place == "memory" else stored_readings
+    X = data.X if place == "memory" else stored_readings
     with joblib.parallel_config("dask"):
         parallel = scores(X, data, lazy=place == "disk")
     np.testing.assert_array_equal(parallel, sequential_scores)
 
 
 @pytest.mark.parametrize("n_folds", [2, 6])
-def test_recordings_cross_to_dask_once_however_many_tasks(data, dask_client, monkeypatch, n_folds):
+@pytest.mark.parametrize("kind", ["list of a data set", "object array"])
+def test_recordings_cross_to_dask_once_however_many_tasks(
+    data, dask_client, monkeypatch, n_folds, kind
+):
     serialised = Counter()
     original = Recording.__reduce_ex__
 
@@ -102,7 +105,7 @@ def test_recordings_cross_to_dask_once_however_many_tasks(data, dask_client, mon
         return original(self, protocol)
 
     monkeypatch.setattr(Recording, "__reduce_ex__", counted)
-    X = np.array(data.X, dtype=object)
+    X = np.array(data.X, dtype=object) if kind == "object array" else data.X
     with joblib.parallel_config("dask"):
         scores(X, data, n_folds)
     assert serialised == {recording.name: 1 for recording in data.recordings}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsehr.recordings import Reading, Recording
+from pulsehr.recordings import Reading, ReadingList, Recording
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,9 @@ def dataset_from_recordings(recordings: Sequence[Recording]) -> HeartRateDataset
     """
     if len(recordings) == 0:
         raise ValueError("dataset_from_recordings: expected at least one recording, got none")
-    X = [reading for recording in recordings for reading in _labelled_readings(recording)]
+    X = ReadingList(
+        reading for recording in recordings for reading in _labelled_readings(recording)
+    )
     activity = [reading.recording.activity_at(reading.instant) for reading in X]
     return HeartRateDataset(
         X=X,
