@@ -98,7 +98,9 @@ class Cutting:
             return signals
         sos = butter(BANDPASS_ORDER, self.bandpass, "bandpass", fs=self.sampling_rate, output="sos")
         # as if the first sample had lasted forever: what is constant does not pass
-        filtered = sosfilt(sos, signals - signals[..., :1], axis=-1)[..., settling:]
+        filtered: NDArray[np.float64] = sosfilt(sos, signals - signals[..., :1], axis=-1)[
+            ..., settling:
+        ]
         filtered[_is_flat(signals[..., settling:])] = 0.0
         return filtered
 

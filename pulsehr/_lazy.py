@@ -112,7 +112,8 @@ class LazyWindows:
                 f"numpy.asarray(windows) cuts all and takes any index"
             )
         if which.ndim == 0:
-            return self._cut(which[None], self.instants[rows][None])[0]
+            window: NDArray[np.float32] = self._cut(which[None], self.instants[rows][None])[0]
+            return window
         return self._cut(which, self.instants[rows])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
