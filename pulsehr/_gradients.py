@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 #: Windows of a part: fewer cost more calls, more fall out of the cache (`docs/speed.md`).
-PART = 32
+PART = 64
 
 #: Just below the largest block by which the allocator of glibc learns (32 MiB, mallopt(3)).
 _KEPT_BYTES = 31 << 20
@@ -25,17 +26,33 @@ _KEPT_BYTES = 31 << 20
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
+class _Threads:
+    """How many threads torch had outside, and how many users inside want it to have one."""
+
+    lock = Lock()
+    users = 0
+    outside = 1
+
+
 @contextmanager
 def one_thread_a_part() -> Iterator[Run]:
     """Yield a `map` over as many Python threads as torch has; torch itself takes one in each.
 
+    Threads inside an operation wait for each other after every layer, which on a busy machine
+    takes many times as long as the work. The number is one for the whole process: the last
+    to leave sets it back.
+
     Yields
     ------
     callable
-        For `gradients`; valid inside the context.
+        For `gradients` and `evaluate`; valid inside the context.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    with _Threads.lock:
+        if _Threads.users == 0:
+            _Threads.outside = torch.get_num_threads()
+            torch.set_num_threads(1)
+        _Threads.users += 1
+        threads = _Threads.outside
     # Freed maps would go back to the system and come again as new pages, which may take longer
     # than the arithmetic. After freeing a block of this size glibc keeps what is smaller.
     torch.empty(_KEPT_BYTES, dtype=torch.uint8)
@@ -46,7 +63,10 @@ def one_thread_a_part() -> Iterator[Run]:
         with ThreadPoolExecutor(threads, "pulsehr", torch.set_num_threads, (1,)) as pool:
             yield pool.map
     finally:
-        torch.set_num_threads(threads)
+        with _Threads.lock:
+            _Threads.users -= 1
+            if _Threads.users == 0:
+                torch.set_num_threads(_Threads.outside)
 
 
 def gradients(
@@ -97,3 +117,23 @@ def gradients(
         for so_far, values in zip(total, part, strict=True):
             so_far.add_(values)
     return total[0], total[1:], tuple(map(torch.cat, zip(*outputs, strict=True)))
+
+
+def evaluate(
+    network: nn.Module,
+    criterion: nn.Module,
+    windows: Tensor,
+    targets: Sequence[Tensor],
+    run: Run = map,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return the loss of a batch and the outputs, in evaluation mode; as `gradients` otherwise."""
+    batches = zip(*(rows.split(PART) for rows in (windows, *targets)), strict=True)
+
+    def of_part(job: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        part, *goals = job
+        with torch.no_grad():  # of this thread
+            output = network(part)
+            return criterion(output, tuple(goals)) * (len(part) / len(windows)), output
+
+    losses, outputs = zip(*run(of_part, batches), strict=True)
+    return torch.stack(losses).sum(), tuple(map(torch.cat, zip(*outputs, strict=True)))

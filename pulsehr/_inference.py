@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,21 +14,12 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from pulsehr._gradients import one_thread_a_part
 from pulsehr._validation import check_windows
+from pulsehr.networks import RectifiedConv2d
 
 #: Windows per pass: their activations stay in the cache, and bound the memory of `predict`.
-BATCH = 64
-
-
-class _Head(nn.Module):
-    """What comes after the convolutions of a network."""
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, maps: Tensor) -> Any:
-        return self.network.head(maps)
+BATCH = 32
 
 
 def fitted_outputs(estimator: Any, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -56,17 +51,33 @@ def run_network(network: Any, windows: Any) -> tuple[NDArray[np.float64], NDArra
         Of which the heart rate is a linear function.
     """
     device = next(network.parameters()).device
-    head = _Head(network)
-    exact = {name: values.cpu().double() for name, values in head.named_parameters()}
-    heart_rates, features = [], []
-    with torch.inference_mode():
-        for start in range(0, len(windows), BATCH):
+    head = _exact_head(network)
+
+    def of_batch(start: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        with torch.inference_mode():  # of this thread
             batch = torch.from_numpy(windows[start : start + BATCH])
             maps = network.convolve(batch.to(device)).cpu().double()
-            bpm, values = torch.func.functional_call(head, exact, (maps,))
-            heart_rates.append(bpm.numpy())
-            features.append(values.numpy())
+            bpm, values = head(maps)
+            return bpm.numpy(), values.numpy()
+
+    if len(windows) <= BATCH:
+        return of_batch(0)
+    with one_thread_a_part() as run:
+        heart_rates, features = zip(*run(of_batch, range(0, len(windows), BATCH)), strict=True)
     return np.concatenate(heart_rates), np.concatenate(features)
+
+
+def _exact_head(network: Any) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return what a network does after its convolutions, on float64 and on the CPU.
+
+    The network itself stays as it is, as other threads may use it.
+    """
+    parts = {
+        name: copy.deepcopy(module).cpu().double()
+        for name, module in network.named_children()
+        if not isinstance(module, (RectifiedConv2d, nn.AvgPool2d))
+    }
+    return partial(type(network).head, SimpleNamespace(training=False, **parts))
 
 
 def layer_ranges(network: nn.Module, windows: Any) -> dict[str, tuple[float, float]]:
@@ -87,7 +98,7 @@ def layer_ranges(network: nn.Module, windows: Any) -> dict[str, tuple[float, flo
     ]
     device = next(network.parameters()).device
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread_a_part():
             for start in range(0, len(windows), BATCH):
                 batch = torch.from_numpy(windows[start : start + BATCH])
                 record("input", batch)

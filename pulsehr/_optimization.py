@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import optim
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
-#: What `optimizer` may be called.
+#: What `optimizer` may be called. A fused step passes over all weights at once.
 OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
-    "adam": optim.Adam,
-    "adamw": optim.AdamW,
+    "adam": partial(optim.Adam, fused=True),
+    "adamw": partial(optim.AdamW, fused=True),
     "nadam": optim.NAdam,
     "rmsprop": optim.RMSprop,
-    "sgd": optim.SGD,
+    "sgd": partial(optim.SGD, fused=True),
 }
 
 #: What `lr_scheduler` may be called: from an optimizer and an estimator to a schedule.

@@ -21,7 +21,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 from tqdm import tqdm
 
 from pulsehr._checkpoints import Checkpoint, plain_history
-from pulsehr._gradients import gradients, one_thread_a_part
+from pulsehr._gradients import evaluate, gradients, one_thread_a_part
 from pulsehr._optimization import optimizer, schedule, torch_device
 from pulsehr._splitting import hold_out
 from pulsehr._validation import TrainingRows
@@ -122,6 +122,15 @@ class _Net(NeuralNet):
         loss, values, outputs = gradients(self.module_, self.criterion_, windows, targets, self.run)
         for parameter, value in zip(self.module_.parameters(), values, strict=True):
             parameter.grad = value
+        return {"loss": loss, "y_pred": outputs}
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        if torch.device(self.device).type != "cpu":
+            step: dict[str, Any] = super().validation_step(batch, **fit_params)
+            return step
+        self._set_training(False)
+        windows, targets = batch
+        loss, outputs = evaluate(self.module_, self.criterion_, windows, targets, self.run)
         return {"loss": loss, "y_pred": outputs}
 
 

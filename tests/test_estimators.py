@@ -452,3 +452,28 @@ def test_verbose_shows_progress(rows, capsys):
     assert "valid_loss" in capsys.readouterr().out
     PulseTeacherRegressor(**SMALL).fit(windows, y)
     assert capsys.readouterr() == ("", "")
+
+
+@every_estimator
+def test_threads_that_predict_at_once_do_not_change_each_other(estimator, rows):
+    windows, y, _ = rows
+    model = clone(estimator).fit(windows, y)
+    many = np.concatenate([windows] * 4)
+    expected = model.predict(many)
+    found = [[]] * 4
+
+    def predict(k):
+        found[k] = [model.predict(many) for _ in range(5)]
+
+    threads = [Thread(target=predict, args=(k,)) for k in range(4)]
+    torch.set_num_threads(2)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    for predicted in sum(found, []):
+        np.testing.assert_array_equal(predicted, expected)
