@@ -16,9 +16,9 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.validation import check_is_fitted, check_memory, has_fit_parameter
 from torch import nn
 
-from pulsehr._training import InterruptedFitWarning
 from pulsehr._validation import TrainingRows
 from pulsehr.distillation import RELATIONS, DistillationLoss, LabelLoss
+from pulsehr.exceptions import InterruptedFitWarning
 from pulsehr.networks import N_FEATURES
 
 

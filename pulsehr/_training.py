@@ -24,15 +24,12 @@ from pulsehr._checkpoints import Checkpoint, plain_history
 from pulsehr._gradients import evaluate, gradients, one_thread_a_part
 from pulsehr._optimization import optimizer, schedule, torch_device
 from pulsehr._splitting import hold_out
+from pulsehr._state import network_weights, plain, tensors
 from pulsehr._validation import TrainingRows
-from pulsehr.persistence import network_weights, plain, tensors
+from pulsehr.exceptions import InterruptedFitWarning
 
 #: Torch has one generator for all threads: those that train take turns.
 _GENERATORS = threading.Lock()
-
-
-class InterruptedFitWarning(UserWarning):
-    """Ctrl-C ended a training early; the estimator holds the best weights so far."""
 
 
 @dataclass(frozen=True)

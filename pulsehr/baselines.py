@@ -11,8 +11,8 @@ from scipy.signal.windows import hann
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from pulsehr._state import restored_state, stored_state
 from pulsehr._validation import check_heart_rates, check_windows, restored_on_error
-from pulsehr.persistence import restored_state, stored_state
 
 
 class SpectralPeakRegressor(RegressorMixin, BaseEstimator):

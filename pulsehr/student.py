@@ -15,6 +15,7 @@ from sklearn.base import (
 from sklearn.utils.metadata_routing import MetadataRouter
 
 from pulsehr._inference import fitted_outputs, layer_ranges, union
+from pulsehr._state import restored_state, stored_state
 from pulsehr._teaching import (
     check_teaching,
     criterion,
@@ -31,7 +32,6 @@ from pulsehr._validation import (
     restored_on_error,
 )
 from pulsehr.networks import N_FEATURES, DistilledStudent
-from pulsehr.persistence import restored_state, stored_state
 
 
 class DistilledStudentRegressor(

@@ -14,6 +14,7 @@ from sklearn.base import (
 )
 
 from pulsehr._inference import fitted_outputs
+from pulsehr._state import restored_state, stored_state
 from pulsehr._training import keep, train, train_further
 from pulsehr._validation import (
     check_hyperparameters,
@@ -23,7 +24,6 @@ from pulsehr._validation import (
 )
 from pulsehr.distillation import LabelLoss
 from pulsehr.networks import N_FEATURES, PulseTeacher
-from pulsehr.persistence import restored_state, stored_state
 
 
 class PulseTeacherRegressor(

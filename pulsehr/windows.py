@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from pulsehr._cutting import FLAT, Cutting, Normalization, channel_statistics
 from pulsehr._lazy import BLOCK_WINDOWS, LazyWindows, lazy_windows
 from pulsehr._rows import readings_in
+from pulsehr._state import restored_state, stored_state
 from pulsehr._validation import check_hyperparameters, check_windows, restored_on_error
-from pulsehr.persistence import restored_state, stored_state
 
 __all__ = ["LazyWindows", "PPGWindower"]
 

@@ -25,9 +25,9 @@ from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback, EarlyStopping
 
 from pulsehr import DistilledStudentRegressor, PPGWindower, PulseTeacherRegressor
-from pulsehr._training import InterruptedFitWarning
 from pulsehr.baselines import SpectralPeakRegressor
 from pulsehr.datasets import make_recordings
+from pulsehr.exceptions import InterruptedFitWarning
 
 SMALL = {"max_epochs": 3, "filters": (2, 3, 4), "batch_size": 16, "random_state": 0, "verbose": 0}
 ESTIMATORS = {

@@ -22,7 +22,8 @@ from sklearn.preprocessing import StandardScaler
 import pulsehr
 from pulsehr import DistilledStudentRegressor, PPGWindower, PulseTeacherRegressor
 from pulsehr.baselines import SpectralPeakRegressor
-from pulsehr.persistence import TRUSTED_TYPES, VersionWarning
+from pulsehr.exceptions import VersionWarning
+from pulsehr.persistence import TRUSTED_TYPES
 
 DATA = Path(__file__).parent / "data"
 SMALL = {"max_epochs": 2, "filters": (2, 3, 4), "random_state": 0, "verbose": 0}

@@ -16,7 +16,7 @@ from sklearn.linear_model import Ridge
 from skorch.callbacks import Callback
 
 from pulsehr import DistilledStudentRegressor, PulseTeacherRegressor
-from pulsehr._training import InterruptedFitWarning
+from pulsehr.exceptions import InterruptedFitWarning
 
 SMALL = {"max_epochs": 4, "filters": (2, 3, 4), "batch_size": 16, "random_state": 0, "verbose": 0}
 ESTIMATORS = {

@@ -1,0 +1,9 @@
+"""Warnings of pulsehr, by which users may choose what to do about them."""
+
+
+class InterruptedFitWarning(UserWarning):
+    """Ctrl-C ended a training early; the estimator holds the best weights so far."""
+
+
+class VersionWarning(UserWarning):
+    """An estimator was stored by another version of pulsehr than the one that reads it."""
