@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 #: Windows of a part: fewer cost more calls, more fall out of the cache (`docs/speed.md`).
-PART = 32
+PART = 64
 
 #: Just below the largest block by which the allocator of glibc learns (32 MiB, mallopt(3)).
 _KEPT_BYTES = 31 << 20
