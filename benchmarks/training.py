@@ -45,9 +45,8 @@ PAPER = {
 }
 
 
-def clock() -> float:
-    """Return seconds of the processor for one thread, which other programs do not disturb."""
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+#: Returns seconds.
+Clock = Callable[[], float]
 
 
 class PlainNetwork(nn.Module):
@@ -102,7 +101,7 @@ def epoch(step: Callable[[Tensor], Any], n_windows: int, batch_size: int) -> int
     return len(batches)
 
 
-def plain(name: str, batch_size: int, n_windows: int) -> Iterator[float]:
+def plain(clock: Clock, name: str, batch_size: int, n_windows: int) -> Iterator[float]:
     """Yield the seconds a step of the plain loop."""
     windows, y = synthetic_windows(n_windows)
     windows = windows.unsqueeze(1)
@@ -117,10 +116,10 @@ def plain(name: str, batch_size: int, n_windows: int) -> Iterator[float]:
         optimizer.step()
         return loss.item()
 
-    yield from _seconds(step, n_windows, batch_size)
+    yield from _seconds(clock, step, n_windows, batch_size)
 
 
-def bare_step(name: str, batch_size: int, n_windows: int) -> Iterator[float]:
+def bare_step(clock: Clock, name: str, batch_size: int, n_windows: int) -> Iterator[float]:
     """Yield the seconds a step of pulsehr's network and gradients in a bare loop."""
     windows, y = synthetic_windows(n_windows)
     network = NETWORKS[name]().to(memory_format=torch.channels_last).train()
@@ -136,10 +135,12 @@ def bare_step(name: str, batch_size: int, n_windows: int) -> Iterator[float]:
             optimizer.step()
             return loss.item()
 
-        yield from _seconds(step, n_windows, batch_size)
+        yield from _seconds(clock, step, n_windows, batch_size)
 
 
-def _seconds(step: Callable[[Tensor], Any], n_windows: int, batch_size: int) -> Iterator[float]:
+def _seconds(
+    clock: Clock, step: Callable[[Tensor], Any], n_windows: int, batch_size: int
+) -> Iterator[float]:
     epoch(step, n_windows, batch_size)
     while True:
         start = clock()
@@ -147,7 +148,9 @@ def _seconds(step: Callable[[Tensor], Any], n_windows: int, batch_size: int) -> 
         yield (clock() - start) / n_steps
 
 
-def whole_fit(name: str, batch_size: int, n_windows: int, max_epochs: int) -> Iterator[float]:
+def whole_fit(
+    clock: Clock, name: str, batch_size: int, n_windows: int, max_epochs: int
+) -> Iterator[float]:
     """Yield the seconds of a `fit`."""
     windows, y = (rows.numpy() for rows in synthetic_windows(n_windows))
     while True:
@@ -163,7 +166,7 @@ def whole_fit(name: str, batch_size: int, n_windows: int, max_epochs: int) -> It
         yield clock() - start
 
 
-def limit(kind: str, flops: float) -> Iterator[float]:
+def limit(clock: Clock, kind: str, flops: float) -> Iterator[float]:
     """Yield the seconds that as many operations take in one large product."""
     if kind == "product":
         a, b = torch.randn(2, 2048, 2048)
@@ -195,8 +198,10 @@ def answer(
     """Take one turn for each message, and send its seconds."""
     torch.set_num_threads(threads)
     torch.manual_seed(SEED)
+    # other programs do not disturb the time of the processor
+    clock = time.process_time if threads == 1 else time.perf_counter
     with torch.inference_mode() if contender is limit else nullcontext():
-        turns = contender(*args)
+        turns = contender(clock, *args)
         while connection.recv():
             connection.send(next(turns))
 

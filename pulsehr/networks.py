@@ -76,7 +76,7 @@ class _Attention(torch.autograd.Function):
 
 
 def attend(attention: nn.MultiheadAttention, query: Tensor, others: Tensor) -> Tensor:
-    """Attend as a module does, at a third of the time of a training step.
+    """Attend as the module does, with less than half of its time in training.
 
     Parameters
     ----------
