@@ -1,13 +1,12 @@
 """Heart rate from wrist PPG and motion with scikit-learn estimators, exported to C."""
 
+from pulsehr._version import __version__
 from pulsehr.firmware.microcontroller import MicrocontrollerModel, to_microcontroller
 from pulsehr.onnx_export import to_onnx
 from pulsehr.recordings import Reading, Recording
 from pulsehr.student import DistilledStudentRegressor
 from pulsehr.teacher import PulseTeacherRegressor
 from pulsehr.windows import PPGWindower
-
-__version__ = "0.2.0"
 
 __all__ = [
     "DistilledStudentRegressor",

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
+from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import joblib
 import torch
+from skorch.callbacks import Callback
 from skorch.history import History
 
-import pulsehr
+from pulsehr._version import __version__
+from pulsehr.recordings import is_number
 
-#: Parameters that do not change what is learnt.
-WITHOUT_EFFECT = ("callbacks", "checkpoint", "memory", "n_channels", "teacher", "verbose")
+#: Parameters that do not change what is learnt; a teacher is told by its lessons.
+WITHOUT_EFFECT = ("checkpoint", "memory", "n_channels", "teacher", "verbose")
+
+#: Names of our callbacks, among those of users.
+EARLY_STOPPING = "pulsehr_early_stopping"
+SCHEDULE = "pulsehr_lr_scheduler"
 
 
-#: Columns of `history_`, in their order.
+#: The first columns of `history_`; what callbacks note as numbers follows.
 HISTORY = {"epoch": int, "train_loss": float, "valid_loss": float, "lr": float, "dur": float}
+
+#: What skorch notes for itself.
+NOTES = re.compile(r".*_(batch_count|best)|event_.*|batches")
 
 
 class Checkpoint:
     """The state of one training in a file of a folder.
 
     The file's name tells the training: the estimator's parameters, the rows, the seed and the
-    versions. Another training, such as that of the next fold, has another file.
+    versions. Another training, such as that of the next fold, has another file. Callables are
+    told by their code, callbacks by their class and parameters.
 
     Parameters
     ----------
@@ -41,9 +55,15 @@ class Checkpoint:
         if folder is None:
             return
         parameters = estimator.get_params(deep=False)
-        told = {name: value for name, value in parameters.items() if name not in WITHOUT_EFFECT}
+        told = {k: _told(value) for k, value in parameters.items() if k not in WITHOUT_EFFECT}
         name = type(estimator).__name__
-        key = joblib.hash([name, told, pulsehr.__version__, torch.__version__, *parts])
+        try:
+            key = joblib.hash([name, told, __version__, torch.__version__, *parts])
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"{name}: checkpoint needs parameters that can be told from others, got one that "
+                f"cannot be pickled ({error})"
+            ) from error
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.path = Path(folder) / f"{name}-{key}.pt"
 
@@ -79,18 +99,40 @@ class Checkpoint:
         return bool(state["finished"])
 
 
+def _told(value: Any) -> Any:
+    """Return what tells a parameter from others, for `joblib.hash`."""
+    if isinstance(value, (list, tuple)):
+        return [_told(each) for each in value]
+    if isinstance(value, Callback):
+        return [type(value).__qualname__, _told(sorted(value.get_params(deep=False).items()))]
+    if isinstance(value, partial):
+        return [_told(value.func), _told(value.args), sorted(value.keywords.items())]
+    if isinstance(value, FunctionType):
+        code, cells = value.__code__, value.__closure__ or ()
+        constants = [str(each).partition(" at 0x")[0] for each in code.co_consts]
+        closure = [_told(cell.cell_contents) for cell in cells]
+        return [value.__qualname__, code.co_code, code.co_names, constants, closure]
+    return value
+
+
 def plain_history(net: Any) -> list[dict[str, float]]:
-    """Return epoch, losses (bpm), learning rate and seconds of each whole epoch."""
-    return [
-        {name: kind(row[name]) for name, kind in HISTORY.items() if name in row}
-        for row in net.history
-        if "dur" in row
-    ]
+    """Return what was noted of each whole epoch as plain numbers."""
+    history = []
+    for row in net.history:
+        if "dur" in row:
+            first = {name: kind(row[name]) for name, kind in HISTORY.items() if name in row}
+            others = {
+                name: float(value)
+                for name, value in row.items()
+                if is_number(value) and name not in HISTORY and not NOTES.fullmatch(name)
+            }
+            history.append({**first, **others})
+    return history
 
 
 def _state(net: Any, finished: bool) -> dict[str, Any]:
-    early = dict(net.callbacks_)["early_stopping"]
-    schedule = dict(net.callbacks_).get("lr_scheduler")
+    early = dict(net.callbacks_)[EARLY_STOPPING]
+    schedule = dict(net.callbacks_).get(SCHEDULE)
     return {
         "finished": finished,
         "network": net.module_.state_dict(),
@@ -112,10 +154,10 @@ def _restore(net: Any, state: dict[str, Any]) -> None:
     net.module_.load_state_dict(state["network"])
     net.optimizer_.load_state_dict(state["optimizer"])
     if state["schedule"] is not None:
-        dict(net.callbacks_)["lr_scheduler"].lr_scheduler_.load_state_dict(state["schedule"])
+        dict(net.callbacks_)[SCHEDULE].lr_scheduler_.load_state_dict(state["schedule"])
     net.history_ = History({**row, "batches": []} for row in state["history"])
     for name, value in state["early_stopping"].items():
-        setattr(dict(net.callbacks_)["early_stopping"], name, value)
+        setattr(dict(net.callbacks_)[EARLY_STOPPING], name, value)
     torch.set_rng_state(state["generator"].cpu())
     if state["cuda_generators"]:
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda_generators"]])

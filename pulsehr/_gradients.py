@@ -96,11 +96,11 @@ def gradients(
     loss : Tensor of shape ()
         The criterion of the batch.
     gradients : list of Tensor
-        In the order of ``network.parameters()``.
+        For each parameter that learns, in the order of ``network.parameters()``.
     outputs : tuple of Tensor of shape (n_windows, ...)
         What the network gave, with its dropout.
     """
-    parameters = list(network.parameters())
+    parameters = [values for values in network.parameters() if values.requires_grad]
     batches = zip(*(rows.split(PART) for rows in (windows, *targets)), strict=True)
     seeds = torch.randint(2**63 - 1, (-(-len(windows) // PART),)).tolist()
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import (
     FunctionTransformer,
     MaxAbsScaler,
@@ -49,7 +50,7 @@ def parser_of(estimator: Any) -> Callable[..., Any]:
 
 def calculate_shapes(operator: Any) -> None:
     """Set type and shape of the output of an operator: ``onnx_shape_calculator``."""
-    estimator, source = operator.raw_operator, operator.inputs[0]
+    estimator, source = _estimator_of(operator), operator.inputs[0]
     if len(operator.inputs) != 1:
         raise ValueError(
             f"{name_of(estimator)}: expected one ONNX input of windows, got {len(operator.inputs)}"
@@ -67,7 +68,7 @@ def calculate_shapes(operator: Any) -> None:
 
 def convert(scope: Any, operator: Any, container: Any) -> None:
     """Add the nodes of an estimator to a conversion of skl2onnx: ``onnx_converter``."""
-    estimator = operator.raw_operator
+    estimator = _estimator_of(operator)
     nodes = Nodes(scope, container)
     if nodes.opset < LEAST_OPSET:
         raise ValueError(
@@ -80,12 +81,12 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _window_nodes(nodes: Nodes, operator: Any, x: str) -> str:
-    windower = operator.raw_operator
+    windower = _estimator_of(operator)
     return windower_outputs(nodes, windower, x, _n_times(windower, operator.inputs[0]))
 
 
 def _network_nodes(nodes: Nodes, operator: Any, x: str) -> str:
-    estimator = operator.raw_operator
+    estimator = _estimator_of(operator)
     shape = int(estimator.n_channels_), int(estimator.n_times_)
     features = network_outputs(nodes, estimator.network_, x, shape)
     if _is_transformer(operator):
@@ -94,12 +95,12 @@ def _network_nodes(nodes: Nodes, operator: Any, x: str) -> str:
 
 
 def _peak_nodes(nodes: Nodes, operator: Any, x: str) -> str:
-    regressor = operator.raw_operator
+    regressor = _estimator_of(operator)
     return spectral_peak(nodes, regressor, x, _n_times(regressor, operator.inputs[0]))
 
 
 def _integer_nodes(nodes: Nodes, operator: Any, x: str) -> str:
-    integers = operator.raw_operator
+    integers = _estimator_of(operator)
     return integer_outputs(nodes, integers.graph, x, integers.exact)
 
 
@@ -138,7 +139,7 @@ def register() -> None:
 
 
 def _calculate_target_shapes(operator: Any) -> None:
-    output = _output_type(operator.raw_operator, operator.inputs[0])
+    output = _output_type(_estimator_of(operator), operator.inputs[0])
     output.shape = [None, 1]
     operator.outputs[0].type = output
 
@@ -147,7 +148,7 @@ def _convert_target(scope: Any, operator: Any, container: Any) -> None:
     """Add a `TransformedTargetRegressor` whose target was scaled."""
     from skl2onnx._supported_operators import sklearn_operator_name_map
 
-    regressor, scaler = operator.raw_operator.regressor_, operator.raw_operator.transformer_
+    regressor, scaler = _estimator_of(operator).regressor_, _estimator_of(operator).transformer_
     identity = isinstance(scaler, FunctionTransformer) and scaler.inverse_func is None
     if not (identity or isinstance(scaler, _SCALERS)):
         names = ", ".join(kind.__name__ for kind in _SCALERS)
@@ -168,6 +169,12 @@ def _convert_target(scope: Any, operator: Any, container: Any) -> None:
 
 
 _SCALERS = (StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler)
+
+
+def _estimator_of(operator: Any) -> Any:
+    """Return the estimator of an operator, also out of a `FrozenEstimator`."""
+    estimator = operator.raw_operator
+    return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
 
 
 def _is_transformer(operator: Any) -> bool:

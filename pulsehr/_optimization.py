@@ -65,10 +65,6 @@ def torch_device(estimator: Any) -> str:
 
 
 def _is_there(name: str) -> bool:
-    kind, _, index = name.partition(":")
-    count = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count(),
-        "mps": int(torch.backends.mps.is_available()),
-    }.get(kind, 0)
-    return int(index or 0) < count if (index or "0").isdigit() else False
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    mps = ["mps"] * torch.backends.mps.is_available()
+    return name in ("cpu", *cuda, *mps) or (name == "cuda" and bool(cuda))

@@ -48,7 +48,7 @@ def hold_out(
         if fraction * len(np.unique(groups)) > len(np.unique(groups)) - 1:
             raise ValueError(
                 f"validation_fraction={fraction:g} leaves none of {len(np.unique(groups))} "
-                f"subjects to train on"
+                f"subjects to train on: lower it"
             )
         train, valid = next(splitter.split(everything, groups=groups))
         return train, valid

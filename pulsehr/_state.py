@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-import pulsehr
+from pulsehr._version import __version__
 from pulsehr.exceptions import VersionWarning
 
 
@@ -29,7 +29,7 @@ def stored_state(state: Mapping[str, Any]) -> dict[str, Any]:
     dict
         Without torch objects.
     """
-    stored = {**state, "_pulsehr_version": pulsehr.__version__}
+    stored = {**state, "_pulsehr_version": __version__}
     if "network_" in stored:
         stored["weights_"] = network_weights(stored.pop("network_"))
     return stored
@@ -62,9 +62,9 @@ def restored_state(
     """
     name = type(estimator).__name__
     version = state.get("_pulsehr_version", "0.1.0, or an earlier one")
-    if version != pulsehr.__version__:
+    if version != __version__:
         warnings.warn(
-            f"{name}: stored by pulsehr {version}, read by {pulsehr.__version__}. Estimates may "
+            f"{name}: stored by pulsehr {version}, read by {__version__}. Estimates may "
             f"differ: compare them on data that you know, or fit it again",
             VersionWarning,
             stacklevel=3,

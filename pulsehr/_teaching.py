@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import pickle
 import warnings
 from typing import Any
 
@@ -39,7 +42,7 @@ def check_teaching(student: Any) -> None:
             f"DistilledStudentRegressor: teacher must have transform to give {N_FEATURES} "
             f"features, got {student.teacher!r}: take another, or set prediction_weight=1"
         )
-    check_memory(student.memory)
+    _memory(student)
 
 
 def criterion(student: Any) -> nn.Module:
@@ -51,21 +54,23 @@ def criterion(student: Any) -> nn.Module:
     )
 
 
-def fitted_teacher(
-    student: Any, rows: TrainingRows, metadata: dict[str, Any], rng: np.random.RandomState
-) -> Any:
+def fitted_teacher(student: Any, rows: TrainingRows, metadata: dict[str, Any], seed: int) -> Any:
     """Return the teacher if it is fitted, else a clone fitted on the rows, or one kept before."""
     if student.teacher is None or _is_fitted(student.teacher):
         return student.teacher
-    teacher = _own_copy(student, rng)
+    teacher = _own_copy(student, seed)
     taken = _taken_by_teacher(student, "fit", metadata)
     X = _as_taken(teacher, rows.windows)
-    return check_memory(student.memory).cache(_fit)(teacher, X, rows.y, taken)
+    try:
+        return _memory(student).cache(_fit)(teacher, X, rows.y, taken)
+    except pickle.PicklingError as error:
+        raise ValueError(
+            f"DistilledStudentRegressor: memory keeps teachers that can be pickled, got "
+            f"{teacher!r} ({error}): name its functions, or set memory=None"
+        ) from error
 
 
-def teacher_further(
-    student: Any, rows: TrainingRows, metadata: dict[str, Any], rng: np.random.RandomState
-) -> Any:
+def teacher_further(student: Any, rows: TrainingRows, metadata: dict[str, Any], seed: int) -> Any:
     """Return the teacher if it is fitted, else its clone after one more pass over the rows."""
     if student.teacher is None or _is_fitted(student.teacher):
         return student.teacher
@@ -74,7 +79,8 @@ def teacher_further(
             f"DistilledStudentRegressor: partial_fit needs a teacher that is fitted or has "
             f"partial_fit, got {student.teacher!r}"
         )
-    teacher = getattr(student, "teacher_", None) or _own_copy(student, rng)
+    # a copy: if the student's pass fails, its teacher is not a pass ahead
+    teacher = copy.deepcopy(getattr(student, "teacher_", None)) or _own_copy(student, seed)
     taken = _taken_by_teacher(student, "partial_fit", metadata)
     return teacher.partial_fit(_as_taken(teacher, rows.windows), rows.y, **taken)
 
@@ -116,10 +122,26 @@ def _taken_by_teacher(student: Any, method: str, metadata: dict[str, Any]) -> di
 
 def _as_taken(teacher: Any, windows: Any) -> Any:
     """Return windows as the teacher takes X: as they are, or as 2-D rows."""
-    first = teacher.steps[0][1] if isinstance(teacher, Pipeline) else teacher
-    if get_tags(first).input_tags.three_d_array:
+    if get_tags(_first_to_see(teacher)).input_tags.three_d_array:
         return windows
     return np.asarray(windows).reshape(len(windows), -1)
+
+
+def _first_to_see(estimator: Any) -> Any:
+    """Return the estimator that is given X, inside pipelines, searches and ensembles."""
+    if isinstance(estimator, Pipeline):
+        steps = [step for _, step in estimator.steps if step not in (None, "passthrough")]
+        return _first_to_see(steps[0]) if steps else estimator
+    for name in ("estimator", "regressor"):
+        if hasattr(getattr(estimator, name, None), "fit"):
+            return _first_to_see(getattr(estimator, name))
+    members = getattr(estimator, "estimators", None)
+    return _first_to_see(members[0][1]) if members else estimator
+
+
+def _memory(student: Any) -> Any:
+    location = student.memory
+    return check_memory(os.fspath(location) if isinstance(location, os.PathLike) else location)
 
 
 def _compares_features(student: Any) -> bool:
@@ -134,15 +156,19 @@ def _is_fitted(teacher: Any) -> bool:
     return True
 
 
-def _own_copy(student: Any, rng: np.random.RandomState) -> Any:
-    """Clone the teacher; what it leaves open of seed and checkpoint is the student's."""
+def _own_copy(student: Any, seed: int) -> Any:
+    """Clone the teacher; what it leaves open of seed and checkpoint is the student's.
+
+    With the same seed, both hold out the same rows for early stopping.
+    """
     teacher = clone(student.teacher)
     parameters = teacher.get_params()
-    if parameters.get("random_state", 0) is None:
-        teacher.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
-    if student.checkpoint is not None and parameters.get("checkpoint", "") is None:
-        teacher.set_params(checkpoint=student.checkpoint)
-    return teacher
+    # also what is open in estimators inside it, as in "pulseteacherregressor__random_state"
+    open_ones = {
+        name: name.rpartition("__")[2] for name, value in parameters.items() if value is None
+    }
+    given = {"random_state": seed, "checkpoint": student.checkpoint}
+    return teacher.set_params(**{n: given[last] for n, last in open_ones.items() if last in given})
 
 
 def _fit(teacher: Any, windows: Any, y: NDArray[np.float64], metadata: dict[str, Any]) -> Any:

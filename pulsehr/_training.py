@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
+from skorch.utils import to_device
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 from tqdm import tqdm
 
-from pulsehr._checkpoints import Checkpoint, plain_history
-from pulsehr._gradients import evaluate, gradients, one_thread_a_part
+from pulsehr._checkpoints import EARLY_STOPPING, SCHEDULE, Checkpoint, plain_history
+from pulsehr._gradients import Run, evaluate, gradients, one_thread_a_part
 from pulsehr._optimization import optimizer, schedule, torch_device
 from pulsehr._splitting import hold_out
 from pulsehr._state import network_weights, plain, tensors
@@ -29,7 +30,7 @@ from pulsehr._validation import TrainingRows
 from pulsehr.exceptions import InterruptedFitWarning
 
 #: Torch has one generator for all threads: those that train take turns.
-_GENERATORS = threading.Lock()
+_GENERATORS = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,24 @@ class Trained:
 
 
 class _WindowDataset(Dataset):
-    """Some rows of the windows and, row by row, all that the loss compares them with."""
+    """Some rows of the windows and, row by row, all that the loss compares them with.
+
+    A batch is ``({"windows": ..., "others": (weights, *lessons)}, labels)``, of which callbacks
+    of skorch take the labels and what the network says of the rest.
+    """
 
     def __init__(self, windows: Any, targets: Sequence[Tensor], rows: NDArray[np.intp]) -> None:
         self.windows = windows
-        self.targets = targets
+        self.y, *self.others = targets
         self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def __getitem__(self, index: Any) -> tuple[dict[str, Any], Tensor]:
         rows = self.rows[index]
-        return torch.from_numpy(self.windows[rows]), tuple(target[rows] for target in self.targets)
+        others = tuple(values[rows] for values in self.others)
+        return {"windows": torch.from_numpy(self.windows[rows]), "others": others}, self.y[rows]
 
 
 class _EpochBar(Callback):
@@ -110,25 +116,44 @@ class _SaveEpoch(Callback):
 class _Net(NeuralNet):
     """skorch's net, whose step on a CPU gives the same bits on any number of cores."""
 
+    run: Run = map
+
+    def infer(self, x: Any, **fit_params: Any) -> Any:
+        return super().infer(x["windows"], **fit_params)
+
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        if torch.device(self.device).type != "cpu":
-            step: dict[str, Any] = super().train_step_single(batch, **fit_params)
-            return step
         self._set_training(True)
-        windows, targets = batch
-        loss, values, outputs = gradients(self.module_, self.criterion_, windows, targets, self.run)
-        for parameter, value in zip(self.module_.parameters(), values, strict=True):
-            parameter.grad = value
+        if torch.device(self.device).type == "cpu":
+            network = self.module_
+            loss, values, outputs = gradients(network, self.criterion_, *_parted(batch), self.run)
+            learning = [weights for weights in network.parameters() if weights.requires_grad]
+            for weights, value in zip(learning, values, strict=True):
+                weights.grad = value
+            return {"loss": loss, "y_pred": outputs}
+        loss, outputs = self._loss(batch)
+        loss.backward()
         return {"loss": loss, "y_pred": outputs}
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        if torch.device(self.device).type != "cpu":
-            step: dict[str, Any] = super().validation_step(batch, **fit_params)
-            return step
         self._set_training(False)
-        windows, targets = batch
-        loss, outputs = evaluate(self.module_, self.criterion_, windows, targets, self.run)
-        return {"loss": loss, "y_pred": outputs}
+        if torch.device(self.device).type == "cpu":
+            step = evaluate(self.module_, self.criterion_, *_parted(batch), self.run)
+        else:
+            with torch.no_grad():
+                step = self._loss(batch)
+        return {"loss": step[0], "y_pred": step[1]}
+
+    def _loss(self, batch: Any) -> tuple[Tensor, Any]:
+        """Return loss and outputs of a whole batch, on any device."""
+        windows, targets = to_device(_parted(batch), self.device)
+        outputs = self.module_(windows)
+        return self.criterion_(outputs, targets), outputs
+
+
+def _parted(batch: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return windows and targets (labels, weights, lessons) of a batch."""
+    x, y = batch
+    return x["windows"], (y, *x["others"])
 
 
 def train(
@@ -209,16 +234,28 @@ def train_further(
         nothing = _WindowDataset(rows.windows, targets, rows.used[:0])
         no_file = Checkpoint(None, estimator)
         net = _skorch_net(estimator, module, criterion, nothing, no_file, once=True).initialize()
-        if getattr(estimator, "optimizer_state_", None):
-            net.optimizer_.load_state_dict(tensors(estimator.optimizer_state_))
+        _go_on(net.optimizer_, getattr(estimator, "optimizer_state_", None))
         trained = _run(estimator, net, training, no_file)
     last = {**trained.history[0], "epoch": len(history) + 1}
     return replace(
         trained,
         history=[*history, last],
         best_epoch=len(history) + 1,
-        optimizer_state=plain(net.optimizer_.state_dict()),
+        optimizer_state=_state_of(net.optimizer_),
     )
+
+
+def _state_of(optimizer: Any) -> dict[str, Any]:
+    """Return the moments of an optimizer as plain data; parameters such as lr are not part."""
+    kind = type(optimizer).__name__
+    return {"optimizer": kind, "moments": plain(optimizer.state_dict()["state"])}
+
+
+def _go_on(optimizer: Any, state: dict[str, Any] | None) -> None:
+    """Give an optimizer the moments of the last pass, if they are of its kind."""
+    if state and state["optimizer"] == type(optimizer).__name__:
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": tensors(state["moments"]), "param_groups": groups})
 
 
 @contextmanager
@@ -287,18 +324,18 @@ def _skorch_net(
 ) -> NeuralNet:
     watched = "valid_loss" if len(validation) else "train_loss"
     callbacks: list[Any] = [
-        ("learning_rate", _LearningRate()),
+        ("pulsehr_learning_rate", _LearningRate()),
         (
-            "early_stopping",
+            EARLY_STOPPING,
             EarlyStopping(
                 watched, patience=estimator.patience, threshold=0, load_best=True, sink=_silent
             ),
         ),
     ]
     if estimator.lr_scheduler is not None and not once:
-        callbacks.append(("lr_scheduler", LRScheduler(schedule(estimator), monitor=watched)))
+        callbacks.append((SCHEDULE, LRScheduler(schedule(estimator), monitor=watched)))
     if estimator.verbose == 1:
-        callbacks.append(("progress", _EpochBar()))
+        callbacks.append(("pulsehr_progress", _EpochBar()))
     callbacks += list(estimator.callbacks or [])
     return _Net(
         module,
@@ -312,7 +349,7 @@ def _skorch_net(
         iterator_train__shuffle=True,
         iterator_valid=_batches,
         train_split=predefined_split(validation) if len(validation) else None,
-        callbacks=[*callbacks, ("checkpoint", _SaveEpoch(checkpoint))],
+        callbacks=[*callbacks, ("pulsehr_checkpoint", _SaveEpoch(checkpoint))],
         device=torch_device(estimator),
         verbose=int(estimator.verbose >= 2),
     )
@@ -323,7 +360,7 @@ def _run(
 ) -> Trained:
     """Run the epochs that are left of a net that is initialised."""
     net.notify("on_train_begin", X=training, y=None)
-    early = dict(net.callbacks_)["early_stopping"]
+    early = dict(net.callbacks_)[EARLY_STOPPING]
     finished = checkpoint.restore(net)
     with _noted_ctrl_c() as pressed, one_thread_a_part() as net.run:
         try:
@@ -333,6 +370,11 @@ def _run(
                 raise
         finally:
             net.notify("on_train_end", X=training, y=None)
+    if not plain_history(net):
+        raise ValueError(
+            f"{type(estimator).__name__}: a callback stopped the training in its first epoch, "
+            f"before anything was learnt"
+        )
     if early.best_epoch_ == 0:
         raise ValueError(
             f"{type(estimator).__name__}: the loss was never a finite number in "
@@ -379,7 +421,7 @@ def _silent(*args: Any) -> None:
 
 
 def keep(estimator: Any, trained: Trained, rows: TrainingRows) -> None:
-    """Store what a training left as the attributes of its estimator, and warn after Ctrl-C."""
+    """Store what a training left as the attributes of its estimator."""
     estimator.optimizer_state_ = trained.optimizer_state
     estimator.network_ = trained.network
     estimator.n_channels_, estimator.n_times_ = rows.windows.shape[1:]
@@ -387,6 +429,10 @@ def keep(estimator: Any, trained: Trained, rows: TrainingRows) -> None:
     estimator.n_subjects_ = None if rows.groups is None else len(set(rows.groups[rows.used]))
     estimator.history_ = trained.history
     estimator.best_epoch_ = trained.best_epoch
+
+
+def warn_of_interruption(estimator: Any, trained: Trained) -> None:
+    """Say that Ctrl-C ended a training; the estimator is fitted even if this is an error."""
     if trained.interrupted:
         warnings.warn(
             f"{type(estimator).__name__}: training was interrupted in epoch "

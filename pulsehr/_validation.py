@@ -18,6 +18,7 @@ from sklearn.utils.validation import (
     column_or_1d,
     validate_data,
 )
+from skorch.callbacks import Callback
 
 from pulsehr._lazy import LazyWindows
 from pulsehr._optimization import (
@@ -117,6 +118,13 @@ def generator(random_state: Any) -> np.random.RandomState:
     return np.random.RandomState() if random_state is None else check_random_state(random_state)
 
 
+def integer_seed(random_state: Any) -> int:
+    """Return the seed itself, or one drawn of a generator or of nothing."""
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(generator(random_state).randint(np.iinfo(np.int32).max))
+
+
 @contextmanager
 def restored_on_error(estimator: Any) -> Iterator[None]:
     """Leave an estimator as it was if its `fit` fails or is interrupted."""
@@ -158,7 +166,14 @@ def _is_level(value: Any) -> bool:
 
 
 def _is_callbacks(value: Any) -> bool:
-    return value is None or isinstance(value, (list, tuple))
+    return value is None or (isinstance(value, (list, tuple)) and all(map(_is_callback, value)))
+
+
+def _is_callback(value: Any) -> bool:
+    """Tell whether skorch takes a callback: one, its class, or either with a name."""
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
+        value = value[1]
+    return isinstance(value, Callback) or (isinstance(value, type) and issubclass(value, Callback))
 
 
 def _is_folder(value: Any) -> bool:
@@ -203,7 +218,8 @@ def check_hyperparameters(estimator: Any) -> None:
                 f"{type(estimator).__name__}: {name} must be {expected}, got {value!r}"
             )
     seed = getattr(estimator, "random_state", None)
-    if getattr(estimator, "checkpoint", None) is not None and not is_number(seed):
+    known = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    if getattr(estimator, "checkpoint", None) is not None and not known:
         raise ValueError(
             f"{type(estimator).__name__}: checkpoint needs an integer random_state, by which an "
             f"interrupted fit is known again, got {seed!r}"
@@ -255,6 +271,24 @@ def check_heart_rates(estimator: Any, windows: Any, y: Any) -> NDArray[np.float6
     return heart_rates
 
 
+def _check_groups(estimator: Any, windows: Any, groups: Any) -> NDArray[Any] | None:
+    """Return the subjects (n_windows,) as numbers from 0, in sorted order, or None."""
+    if groups is None:
+        return None
+    check_consistent_length(windows, groups)
+    try:
+        names, numbers = np.unique(column_or_1d(groups), return_inverse=True)
+        missing = names.dtype.kind == "f" and bool(np.isnan(names).any())
+    except TypeError:
+        missing = True
+    if missing:
+        raise ValueError(
+            f"{type(estimator).__name__}: groups must name the subject of each row, all by "
+            f"numbers or all by text, none missing"
+        )
+    return np.asarray(numbers)
+
+
 def check_training_rows(
     estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool = True
 ) -> TrainingRows:
@@ -288,11 +322,11 @@ def check_training_rows(
     n_channels = estimator.n_channels if reset else estimator.n_channels_
     windows = check_windows(estimator, X, n_channels=n_channels, reset=reset)
     y = check_heart_rates(estimator, windows, y)
-    check_consistent_length(windows, groups)
+    groups = _check_groups(estimator, windows, groups)
     weights = _check_sample_weight(sample_weight, y, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
         raise ValueError(
             f"{type(estimator).__name__}: sample_weight must be positive for at least one row, "
             f"got only zeros"
         )
-    return TrainingRows(windows, y, weights, None if groups is None else column_or_1d(groups))
+    return TrainingRows(windows, y, weights, groups)

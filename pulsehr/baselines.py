@@ -11,8 +11,12 @@ from scipy.signal.windows import hann
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from pulsehr import _onnx_methods
 from pulsehr._state import restored_state, stored_state
 from pulsehr._validation import check_heart_rates, check_windows, restored_on_error
+
+#: Windows whose spectra are computed at a time, which bounds the memory.
+BATCH = 1024
 
 
 class SpectralPeakRegressor(RegressorMixin, BaseEstimator):
@@ -97,7 +101,11 @@ class SpectralPeakRegressor(RegressorMixin, BaseEstimator):
             Heart rate in bpm.
         """
         check_is_fitted(self, "n_channels_")
-        ppg = check_windows(self, X, n_channels=self.n_channels_, reset=False)[:, 0]
+        windows = check_windows(self, X, n_channels=self.n_channels_, reset=False)
+        starts = range(0, len(windows), BATCH)
+        return np.concatenate([self._peaks(windows[k : k + BATCH][:, 0]) for k in starts])
+
+    def _peaks(self, ppg: NDArray[np.float32]) -> NDArray[np.float64]:
         bpm, spectrum = self._spectrum(ppg)
         return bpm[np.argmax(np.abs(spectrum), axis=1)]
 
@@ -110,23 +118,9 @@ class SpectralPeakRegressor(RegressorMixin, BaseEstimator):
         sought = (bpm >= self.low) & (bpm <= self.high)
         return bpm[sought], spectrum[:, sought]
 
-    def onnx_parser(self) -> Any:
-        """Return what tells skl2onnx the outputs."""
-        from pulsehr import _onnx_hooks
-
-        return _onnx_hooks.parser_of(self)
-
-    def onnx_shape_calculator(self) -> Any:
-        """Return what tells skl2onnx the shape of the output."""
-        from pulsehr import _onnx_hooks
-
-        return _onnx_hooks.calculate_shapes
-
-    def onnx_converter(self) -> Any:
-        """Return what writes the ONNX nodes, see `pulsehr.to_onnx`."""
-        from pulsehr import _onnx_hooks
-
-        return _onnx_hooks.convert
+    onnx_parser = _onnx_methods.onnx_parser
+    onnx_shape_calculator = _onnx_methods.onnx_shape_calculator
+    onnx_converter = _onnx_methods.onnx_converter
 
     def __sklearn_tags__(self) -> Any:
         """Take 2-D and 3-D X without NaN; learn nothing."""

@@ -137,19 +137,24 @@ def get_scorer(name: str) -> Callable[[Any, Any, Any], float]:
 
 
 def _neg_subject_mean_absolute_error(estimator: Any, X: Any, y: Any) -> float:
-    subjects = [reading.subject for reading in _readings(X)]
+    subjects = _subjects(_readings(X))
     return -subject_mean_absolute_error(y, estimator.predict(X), subjects)
 
 
 def _neg_post_processed_mean_absolute_error(estimator: Any, X: Any, y: Any) -> float:
     readings = list(_readings(X))
-    subjects = [reading.subject for reading in readings]
+    subjects = _subjects(readings)
     clipped = causal_clip_readings(readings, estimator.predict(X))
     return -subject_mean_absolute_error(y, clipped, subjects)
 
 
 def _share_within_5_bpm(estimator: Any, X: Any, y: Any) -> float:
     return share_within(y, estimator.predict(X))
+
+
+def _subjects(readings: Any) -> list[str]:
+    """Name the subject of each reading; a recording without subject counts by itself."""
+    return [r.subject or f"recording {id(r.recording)}" for r in readings]
 
 
 def _readings(X: Any) -> Any:

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from pulsehr._onnx_hooks import LEAST_OPSET, IntegerStep, name_of, register
 from pulsehr._rows import readings_in
+from pulsehr._version import __version__
 from pulsehr.baselines import SpectralPeakRegressor
 from pulsehr.firmware.microcontroller import MicrocontrollerModel
 from pulsehr.windows import PPGWindower
@@ -98,6 +100,7 @@ def to_onnx(
         check_is_fitted(estimator)
     example = _example(estimator, X)
     register()
+    estimator = _without_passthrough(estimator)
     with _who_has_no_form():
         model = skl2onnx.to_onnx(estimator, example, target_opset=target_opset)
     _write_card(model, {**_facts(estimator, example), **card})
@@ -170,10 +173,20 @@ def _shape_of_fit(estimator: Any) -> tuple[int, ...]:
     return n_channels, round(first.window * first.sampling_rate)
 
 
+def _without_passthrough(estimator: Any) -> Any:
+    """Leave out the steps that do nothing, which skl2onnx does not know."""
+    if not isinstance(estimator, Pipeline):
+        return estimator
+    steps = [(n, step) for n, step in estimator.steps if step not in (None, "passthrough")]
+    return Pipeline(steps)
+
+
 def _steps(estimator: Any) -> Iterator[Any]:
     """Yield the steps of a pipeline, also of one in a pipeline or in a finished search."""
     if hasattr(estimator, "best_estimator_"):
         yield from _steps(estimator.best_estimator_)
+    elif isinstance(estimator, FrozenEstimator):
+        yield from _steps(estimator.estimator)
     elif isinstance(estimator, Pipeline):
         for _, step in estimator.steps:
             if step not in (None, "passthrough"):
@@ -218,11 +231,9 @@ def _plain(value: Any) -> Any:
 
 def _facts(estimator: Any, example: Any) -> dict[str, str]:
     """Return what is known of a model without asking: the keys stand in docs/onnx.md."""
-    import pulsehr
-
     steps = list(_steps(estimator))
     facts: dict[str, Any] = {
-        "pulsehr_version": pulsehr.__version__,
+        "pulsehr_version": __version__,
         "estimator": name_of(steps[-1]),
         "intended_use": INTENDED_USE,
         "output": "heart rate in bpm",

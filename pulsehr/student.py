@@ -14,6 +14,7 @@ from sklearn.base import (
 )
 from sklearn.utils.metadata_routing import MetadataRouter
 
+from pulsehr import _onnx_methods
 from pulsehr._inference import fitted_outputs, layer_ranges, union
 from pulsehr._state import restored_state, stored_state
 from pulsehr._teaching import (
@@ -24,11 +25,12 @@ from pulsehr._teaching import (
     metadata_router,
     teacher_further,
 )
-from pulsehr._training import keep, train, train_further
+from pulsehr._training import keep, train, train_further, warn_of_interruption
 from pulsehr._validation import (
     check_hyperparameters,
     check_training_rows,
     generator,
+    integer_seed,
     restored_on_error,
 )
 from pulsehr.networks import N_FEATURES, DistilledStudent
@@ -217,8 +219,8 @@ class DistilledStudentRegressor(
         sample_weight : array-like of shape (n_windows,), default=None
             How much each window counts; zero is as if it were not there.
         groups : array-like of shape (n_windows,), default=None
-            Subjects, which the validation split keeps apart; the same split for the teacher
-            if both have the same seed and `validation_fraction`.
+            Subjects, which the validation split keeps apart. A teacher without a seed of its own
+            and with the same `validation_fraction` holds out the same ones.
 
         Returns
         -------
@@ -236,12 +238,14 @@ class DistilledStudentRegressor(
         check_teaching(self)
         with restored_on_error(self):
             rows = check_training_rows(self, X, y, sample_weight, groups)
-            rng = generator(self.random_state)
+            seed = integer_seed(self.random_state)
             metadata = {"sample_weight": sample_weight, "groups": groups}
-            self.teacher_ = fitted_teacher(self, rows, metadata, rng)
+            self.teacher_ = fitted_teacher(self, rows, metadata, seed)
             taught = lessons(self, rows.windows)
-            keep(self, train(self, DistilledStudent, criterion(self), rows, taught, rng), rows)
+            trained = train(self, DistilledStudent, criterion(self), rows, taught, generator(seed))
+            keep(self, trained, rows)
             self.ranges_ = layer_ranges(self.network_, rows.windows)
+        warn_of_interruption(self, trained)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> DistilledStudentRegressor:
@@ -277,13 +281,15 @@ class DistilledStudentRegressor(
         with restored_on_error(self):
             first = not hasattr(self, "network_")
             rows = check_training_rows(self, X, y, sample_weight, None, reset=first)
-            rng = generator(self.random_state)
-            self.teacher_ = teacher_further(self, rows, {"sample_weight": sample_weight}, rng)
+            seed = integer_seed(self.random_state)
+            self.teacher_ = teacher_further(self, rows, {"sample_weight": sample_weight}, seed)
             taught = lessons(self, rows.windows)
-            trained = train_further(self, DistilledStudent, criterion(self), rows, taught, rng)
+            rng, loss = generator(seed), criterion(self)
+            trained = train_further(self, DistilledStudent, loss, rows, taught, rng)
             keep(self, trained, rows)
             ranges = layer_ranges(self.network_, rows.windows)
             self.ranges_ = ranges if first else union(self.ranges_, ranges)
+        warn_of_interruption(self, trained)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -333,23 +339,9 @@ class DistilledStudentRegressor(
 
         return to_microcontroller(self, folder, prefix=prefix, target=target)
 
-    def onnx_parser(self) -> Any:
-        """Return what tells skl2onnx the outputs."""
-        from pulsehr import _onnx_hooks
-
-        return _onnx_hooks.parser_of(self)
-
-    def onnx_shape_calculator(self) -> Any:
-        """Return what tells skl2onnx the shape of the output."""
-        from pulsehr import _onnx_hooks
-
-        return _onnx_hooks.calculate_shapes
-
-    def onnx_converter(self) -> Any:
-        """Return what writes the ONNX nodes, see `pulsehr.to_onnx`."""
-        from pulsehr import _onnx_hooks
-
-        return _onnx_hooks.convert
+    onnx_parser = _onnx_methods.onnx_parser
+    onnx_shape_calculator = _onnx_methods.onnx_shape_calculator
+    onnx_converter = _onnx_methods.onnx_converter
 
     def __sklearn_tags__(self) -> Any:
         """Take 2-D and 3-D X without NaN; windows are what can be learnt from, not tables."""

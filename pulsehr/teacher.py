@@ -13,9 +13,10 @@ from sklearn.base import (
     TransformerMixin,
 )
 
+from pulsehr import _onnx_methods
 from pulsehr._inference import fitted_outputs
 from pulsehr._state import restored_state, stored_state
-from pulsehr._training import keep, train, train_further
+from pulsehr._training import keep, train, train_further, warn_of_interruption
 from pulsehr._validation import (
     check_hyperparameters,
     check_training_rows,
@@ -190,7 +191,9 @@ class PulseTeacherRegressor(
         with restored_on_error(self):
             rows = check_training_rows(self, X, y, sample_weight, groups)
             rng = generator(self.random_state)
-            keep(self, train(self, PulseTeacher, LabelLoss(), rows, [], rng), rows)
+            trained = train(self, PulseTeacher, LabelLoss(), rows, [], rng)
+            keep(self, trained, rows)
+        warn_of_interruption(self, trained)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> PulseTeacherRegressor:
@@ -226,7 +229,9 @@ class PulseTeacherRegressor(
             first = not hasattr(self, "network_")
             rows = check_training_rows(self, X, y, sample_weight, None, reset=first)
             rng = generator(self.random_state)
-            keep(self, train_further(self, PulseTeacher, LabelLoss(), rows, [], rng), rows)
+            trained = train_further(self, PulseTeacher, LabelLoss(), rows, [], rng)
+            keep(self, trained, rows)
+        warn_of_interruption(self, trained)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -268,23 +273,9 @@ class PulseTeacherRegressor(
         """
         return fitted_outputs(self, X)[1]
 
-    def onnx_parser(self) -> Any:
-        """Return what tells skl2onnx the outputs."""
-        from pulsehr import _onnx_hooks
-
-        return _onnx_hooks.parser_of(self)
-
-    def onnx_shape_calculator(self) -> Any:
-        """Return what tells skl2onnx the shape of the output."""
-        from pulsehr import _onnx_hooks
-
-        return _onnx_hooks.calculate_shapes
-
-    def onnx_converter(self) -> Any:
-        """Return what writes the ONNX nodes, see `pulsehr.to_onnx`."""
-        from pulsehr import _onnx_hooks
-
-        return _onnx_hooks.convert
+    onnx_parser = _onnx_methods.onnx_parser
+    onnx_shape_calculator = _onnx_methods.onnx_shape_calculator
+    onnx_converter = _onnx_methods.onnx_converter
 
     def __sklearn_tags__(self) -> Any:
         """Take 2-D and 3-D X without NaN; windows are what can be learnt from, not tables."""

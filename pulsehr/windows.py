@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from pulsehr import _onnx_methods
 from pulsehr._cutting import FLAT, Cutting, Normalization, channel_statistics
 from pulsehr._lazy import BLOCK_WINDOWS, LazyWindows, lazy_windows
 from pulsehr._rows import readings_in
@@ -323,23 +324,9 @@ class PPGWindower(TransformerMixin, BaseEstimator):
                     f"{self.sampling_rate / 2:g} Hz, got {self.bandpass!r}"
                 )
 
-    def onnx_parser(self) -> Any:
-        """Return what tells skl2onnx the outputs."""
-        from pulsehr import _onnx_hooks
-
-        return _onnx_hooks.parser_of(self)
-
-    def onnx_shape_calculator(self) -> Any:
-        """Return what tells skl2onnx the shape of the output."""
-        from pulsehr import _onnx_hooks
-
-        return _onnx_hooks.calculate_shapes
-
-    def onnx_converter(self) -> Any:
-        """Return what writes the ONNX nodes, see `pulsehr.to_onnx`."""
-        from pulsehr import _onnx_hooks
-
-        return _onnx_hooks.convert
+    onnx_parser = _onnx_methods.onnx_parser
+    onnx_shape_calculator = _onnx_methods.onnx_shape_calculator
+    onnx_converter = _onnx_methods.onnx_converter
 
     def __sklearn_tags__(self) -> Any:
         """Take 2-D and 3-D X without NaN."""

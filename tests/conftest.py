@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -15,6 +16,9 @@ import torch
 from pulsehr import Recording
 
 torch.set_num_threads(1)
+
+# a run in the background inherits that Ctrl-C is ignored, which tests press
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _required(reason: str) -> NoReturn:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.pipeline import make_pipeline
 
+from pulsehr import PPGWindower
 from pulsehr.baselines import SpectralPeakRegressor
+from pulsehr.datasets import make_recordings
 
 TIMES = np.arange(256) / 32
 
@@ -30,3 +33,12 @@ def test_acceleration_is_not_used():
 def test_rhythms_outside_the_limits_are_not_taken():
     windows = (sine(70) + 3 * sine(20) + 3 * sine(300))[None, None]
     assert SpectralPeakRegressor().fit(windows, [70]).predict(windows) == pytest.approx(70, abs=2)
+
+
+def test_lazy_windows_give_the_same_peaks():
+    data = make_recordings(n_subjects=2, duration=60, random_state=0)
+    eager, lazy = (
+        make_pipeline(PPGWindower(lazy=lazy), SpectralPeakRegressor()).fit(data.X, data.y)
+        for lazy in (False, True)
+    )
+    np.testing.assert_array_equal(lazy.predict(data.X), eager.predict(data.X))

@@ -163,7 +163,7 @@ def test_early_stopping_watches_held_out_subjects(rows):
     class Watch(Callback):
         def on_batch_begin(self, net, batch=None, training=False, **kwargs):
             if training:
-                seen.extend(batch[1][0].tolist())
+                seen.extend(batch[1].tolist())
 
     PulseTeacherRegressor(**SMALL, validation_fraction=0.3, callbacks=[Watch()]).fit(
         windows, y, groups=groups

@@ -53,7 +53,7 @@ class Watch(Callback):
         Watch.fits.append((self.who, [], []))
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
-        Watch.fits[-1][1 if training else 2].extend(batch[1][0].tolist())
+        Watch.fits[-1][1 if training else 2].extend(batch[1].tolist())
 
 
 @pytest.fixture
@@ -63,7 +63,9 @@ def fits():
 
 
 def watched_pipeline():
-    teacher = PulseTeacherRegressor(**SMALL, callbacks=[Watch("teacher")])
+    # without a seed of its own, as in the README
+    unseeded = {**SMALL, "random_state": None}
+    teacher = PulseTeacherRegressor(**unseeded, callbacks=[Watch("teacher")])
     student = DistilledStudentRegressor(teacher=teacher, **SMALL, callbacks=[Watch("student")])
     return make_pipeline(PPGWindower(), student)
 
@@ -111,6 +113,9 @@ def test_no_subject_of_the_validation_split_is_ever_in_a_training_batch(run, n_f
         learnt, held_out = subjects_of(trained, data, y), subjects_of(validated, data, y)
         assert held_out
         assert not learnt & held_out
+    # nor does a student stop early by subjects that its teacher has learnt
+    for (_, trained, _), (_, _, validated) in zip(fits[::2], fits[1::2], strict=True):
+        assert not subjects_of(trained, data, y) & subjects_of(validated, data, y)
 
 
 def test_without_routing_stretches_of_time_are_held_out(data, y, fits):
@@ -191,7 +196,11 @@ def test_a_teacher_in_a_pipeline_is_told_the_subjects(data, y, fits):
 
 
 def test_requests_survive_a_clone_and_scorers_of_pulsehr_work_with_routing(data, y):
-    pipe = clone(watched_pipeline())
+    pipe = watched_pipeline()
+    pipe[-1].set_fit_request(groups=False)
+    requests = clone(pipe)[-1].get_metadata_routing()._serialize()
+    assert requests["$self_request"]["fit"]["groups"] is False
+    assert requests["teacher"]["router"]["fit"]["groups"] is True
     scores = cross_validate(
         pipe,
         data.X,

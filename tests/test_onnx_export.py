@@ -14,6 +14,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import PCA
 from sklearn.ensemble import StackingRegressor, VotingRegressor
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -234,6 +235,27 @@ def test_a_feature_union_holds_embeddings_and_samples(run):
     features = run(to_onnx(union, X[:1]), X)
     assert features.shape == (20, 32 + 4 * 256)
     np.testing.assert_allclose(features, union.transform(X), rtol=1e-5, atol=1e-5)
+
+
+def test_frozen_estimators_convert_alone_and_as_features_of_a_classifier(run):
+    X = raw_windows(30)
+    student = small(DistilledStudentRegressor).fit(
+        PPGWindower().fit_transform(X), np.linspace(60, 120, 30)
+    )
+    frozen = FrozenEstimator(student)
+    np.testing.assert_allclose(run(to_onnx(frozen), X)[:, 0], frozen.predict(X), rtol=0, atol=BPM)
+    union = FeatureUnion([("heart", frozen), ("again", frozen)])
+    pipe = make_pipeline(PPGWindower(), union, StandardScaler(), Ridge())
+    pipe.fit(X, np.linspace(0, 1, 30))
+    for model in (to_onnx(pipe), plain(pipe, X[:1])):
+        np.testing.assert_allclose(run(model, X)[:, 0], pipe.predict(X), rtol=0, atol=1e-4)
+
+
+def test_steps_that_do_nothing_are_left_out(run):
+    X = raw_windows(20)
+    pipe = make_pipeline("passthrough", PPGWindower(), small(PulseTeacherRegressor))
+    pipe.fit(X, np.linspace(60, 120, 20))
+    np.testing.assert_allclose(run(to_onnx(pipe), X)[:, 0], pipe.predict(X), rtol=0, atol=BPM)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,20 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import VotingRegressor
 from sklearn.linear_model import Ridge
-from skorch.callbacks import Callback
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from skorch.callbacks import Callback, EpochScoring, Freezer, LRScheduler, ProgressBar
 
-from pulsehr import DistilledStudentRegressor, PulseTeacherRegressor
+from pulsehr import (
+    DistilledStudentRegressor,
+    PPGWindower,
+    PulseTeacherRegressor,
+    _checkpoints,
+    _training,
+)
 from pulsehr.exceptions import InterruptedFitWarning
 
 SMALL = {"max_epochs": 4, "filters": (2, 3, 4), "batch_size": 16, "random_state": 0, "verbose": 0}
@@ -52,14 +62,28 @@ def assert_same_weights(one, other):
 
 
 class StopAt(Callback):
-    """Press Ctrl-C, or kill the process, at the start of an epoch."""
+    """Once armed, press Ctrl-C or kill the process in an epoch; write down the epochs that end."""
+
+    armed = False
+    epochs: list[int] = []  # noqa: RUF012 shared by purpose
 
     def __init__(self, epoch, number=signal.SIGINT):
         self.epoch, self.number = epoch, number
 
     def on_batch_begin(self, net, **kwargs):
-        if net.history[-1, "epoch"] == self.epoch:
+        if StopAt.armed and net.history[-1, "epoch"] == self.epoch:
             os.kill(os.getpid(), self.number)
+
+    def on_epoch_end(self, net, **kwargs):
+        StopAt.epochs.append(net.history[-1, "epoch"])
+
+
+@pytest.fixture
+def armed():
+    """Arm every `StopAt` until the function that is returned is called."""
+    StopAt.armed = True
+    yield lambda: setattr(StopAt, "armed", False)
+    StopAt.armed = False
 
 
 @pytest.mark.parametrize(
@@ -155,7 +179,7 @@ def test_partial_fit_learns_from_what_comes_piece_by_piece(estimator, rows):
 
 def test_partial_fit_goes_on_with_the_moments_of_its_optimizer(rows):
     model = PulseTeacherRegressor(**SMALL, dropout=0.0).partial_fit(*rows).partial_fit(*rows)
-    steps = {int(state["step"]) for state in model.optimizer_state_["state"].values()}
+    steps = {int(state["step"]) for state in model.optimizer_state_["moments"].values()}
     assert steps == {8}  # four batches a pass
     fitted = PulseTeacherRegressor(**SMALL).fit(*rows)
     assert fitted.optimizer_state_ is None
@@ -237,14 +261,15 @@ def test_bad_weights_are_refused(sample_weight, message, rows):
 @every_estimator
 @pytest.mark.parametrize("schedule", [None, "cosine", "plateau"])
 def test_a_fit_interrupted_by_ctrl_c_goes_on_to_the_same_result(
-    estimator, schedule, rows, tmp_path
+    estimator, schedule, rows, tmp_path, armed
 ):
     model = clone(estimator).set_params(lr_scheduler=schedule)
     whole = clone(model).fit(*rows)
     model.set_params(checkpoint=tmp_path, callbacks=[StopAt(3)])
     with pytest.warns(InterruptedFitWarning):
         model.fit(*rows)
-    resumed = clone(model).set_params(callbacks=None).fit(*rows)
+    armed()
+    resumed = clone(model).fit(*rows)
     assert_same_weights(resumed, whole)
     assert resumed.best_epoch_ == whole.best_epoch_
     for again, once in zip(resumed.history_, whole.history_, strict=True):
@@ -258,42 +283,120 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_result(estimator, rows, tmp_p
         "sys.path.insert(0, sys.argv[1])\n"
         "from test_training import ESTIMATORS, StopAt, make_rows\n"
         "model = ESTIMATORS[sys.argv[2]].set_params(checkpoint=sys.argv[3])\n"
+        "StopAt.armed = True\n"
         "model.set_params(callbacks=[StopAt(3, signal.SIGKILL)]).fit(*make_rows())"
     )
     name = next(key for key, value in ESTIMATORS.items() if value is estimator)
     here = os.path.dirname(__file__)
     done = subprocess.run([sys.executable, "-c", code, here, name, str(tmp_path)], check=False)
     assert done.returncode == -signal.SIGKILL
-    seen = []
-
-    class Watch(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            seen.append(net.history[-1, "epoch"])
-
-    model = clone(estimator).set_params(checkpoint=tmp_path, callbacks=[Watch()])
-    assert_same_weights(model.fit(*rows), clone(estimator).fit(*rows))
-    assert seen == [3, 4]
+    stop = [StopAt(3, signal.SIGKILL)]
+    model = clone(estimator).set_params(checkpoint=tmp_path, callbacks=stop)
+    StopAt.epochs.clear()
+    model.fit(*rows)
+    assert StopAt.epochs == [3, 4]
+    assert_same_weights(model, clone(estimator).fit(*rows))
 
 
 @every_estimator
 def test_a_fit_that_had_ended_comes_back_at_once(estimator, rows, tmp_path):
-    model = clone(estimator).set_params(checkpoint=tmp_path)
+    model = clone(estimator).set_params(checkpoint=tmp_path, callbacks=[StopAt(9)])
     first = clone(model).fit(*rows)
-    never = [StopAt(epoch) for epoch in range(1, 9)]
-    again = clone(model).set_params(callbacks=never).fit(*rows)
+    StopAt.epochs.clear()
+    again = clone(model).fit(*rows)
+    assert StopAt.epochs == []
     assert_same_weights(first, again)
     assert first.history_ == again.history_
 
 
+def halving(optimizer):
+    return torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+
+
+def named_alike(gamma):
+    def schedule(optimizer):
+        return torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=gamma)
+
+    return schedule
+
+
+#: Each makes another training of the one before.
+CHANGES = [
+    {"max_epochs": 5},
+    {"batch_size": 15},
+    {"lr": 1e-2},
+    {"weight_decay": 0.5},
+    {"patience": 3},
+    {"validation_fraction": 0.3},
+    {"dropout": 0.4},
+    {"filters": (3, 3, 4)},
+    {"random_state": 1},
+    {"optimizer": "sgd"},
+    {"optimizer": functools.partial(torch.optim.SGD, momentum=0.5)},
+    {"optimizer": functools.partial(torch.optim.SGD, momentum=0.9)},
+    {"lr_scheduler": "cosine"},
+    {"lr_scheduler": halving},
+    {"lr_scheduler": named_alike(0.3)},
+    {"lr_scheduler": named_alike(0.2)},
+    {"callbacks": [LRScheduler("StepLR", step_size=1)], "lr_scheduler": None},
+    {"callbacks": [LRScheduler("StepLR", step_size=2)]},
+    {"callbacks": [("lr_scheduler", LRScheduler("StepLR", step_size=1, gamma=0.3))]},
+    {"label_weight": 0.2},
+    {"prediction_weight": 0.2},
+    {"temperature": 3.0},
+    {"teacher__lr": 0.1},
+]
+
+
 def test_other_fits_have_other_checkpoints(rows, tmp_path):
+    folder = tmp_path / "new" / "folder"
+    teacher = PulseTeacherRegressor(**{**SMALL, "max_epochs": 2}).fit(*rows)
+    model = DistilledStudentRegressor(teacher, **{**SMALL, "max_epochs": 2}, checkpoint=folder)
+    model.set_params(teacher=clone(teacher)).fit(*rows)
+    for n_changes, change in enumerate(CHANGES, 1):
+        model.set_params(**change)
+        files = set(folder.glob("Distilled*"))
+        assert len(files) == n_changes
+        kept = clone(model).fit(*rows)
+        assert len(set(folder.glob("Distilled*")) - files) == 1, change
+        assert_same_weights(kept, clone(model).set_params(checkpoint=None).fit(*rows))
+
+
+@pytest.mark.parametrize("part", ["X", "y", "sample_weight", "groups"])
+def test_other_rows_have_other_checkpoints(part, rows, tmp_path):
     windows, y = rows
-    model = DistilledStudentRegressor(**SMALL, checkpoint=tmp_path / "new" / "folder")
-    model.fit(windows, y)
-    for change, X in (({"lr": 0.1}, windows), ({}, windows[:50]), ({"random_state": 1}, windows)):
-        other = clone(model).set_params(**change).fit(X, y[: len(X)])
-        plain = clone(model).set_params(**change, checkpoint=None).fit(X, y[: len(X)])
-        assert_same_weights(other, plain)
-    assert len(list((tmp_path / "new" / "folder").iterdir())) == 4
+    told = {"X": windows, "y": y, "sample_weight": np.ones(60), "groups": np.arange(60) // 10}
+    model = DistilledStudentRegressor(**SMALL, checkpoint=tmp_path).fit(**told)
+    told[part] = np.roll(told[part], 5, axis=0) if part != "sample_weight" else np.arange(1, 61)
+    assert_same_weights(model.fit(**told), clone(model).set_params(checkpoint=None).fit(**told))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_other_versions_have_other_checkpoints(rows, tmp_path, monkeypatch):
+    model = PulseTeacherRegressor(**SMALL, checkpoint=tmp_path).fit(*rows)
+    monkeypatch.setattr(_checkpoints, "__version__", "0.3.0")
+    model.fit(*rows)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(rows, tmp_path, monkeypatch):
+    whole = PulseTeacherRegressor(**SMALL).fit(*rows)
+    model = clone(whole).set_params(checkpoint=tmp_path)
+    save, calls = torch.save, []
+
+    def fails_midway(state, file):
+        save(state, file)
+        calls.append(file)
+        if len(calls) == 3:
+            file.write_bytes(file.read_bytes()[:100])
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fails_midway)
+    with pytest.raises(OSError, match="No space left"):
+        model.fit(*rows)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert not hasattr(model, "network_")
+    assert_same_weights(model.fit(*rows), whole)
 
 
 def test_a_teacher_shares_the_folder_of_its_student(rows, tmp_path):
@@ -333,3 +436,203 @@ def test_a_fit_gives_the_same_bits_on_any_number_of_threads(estimator, rows):
     for other, predicted in others:
         assert_same_weights(first, other)
         np.testing.assert_array_equal(predicted, expected)
+
+
+@every_estimator
+def test_callbacks_of_skorch_score_the_heart_rate(estimator, rows):
+    scorings = [
+        EpochScoring("neg_mean_absolute_error", name="mae", lower_is_better=False),
+        EpochScoring("r2", name="train_r2", on_train=True),
+        EpochScoring("neg_mean_absolute_error", name="cached", on_train=True),
+    ]
+    model = clone(estimator).set_params(callbacks=scorings).fit(*rows)
+    for row in model.history_:
+        assert row["mae"] == pytest.approx(-row["valid_loss"], rel=1e-5)
+        assert list(row)[:5] == ["epoch", "train_loss", "valid_loss", "lr", "dur"]
+        assert {"train_r2", "cached"} <= set(row)
+
+
+def test_frozen_layers_do_not_learn(rows):
+    start = PulseTeacherRegressor(**SMALL).fit(*rows)
+    model = clone(start).set_params(callbacks=[Freezer("conv*")], warm_start=True)
+    model.network_, model.n_channels_ = start.network_, 2
+    model.fit(*rows)
+    for name, values in weights(start).items():
+        same = np.array_equal(values, weights(model)[name])
+        assert same == name.startswith("conv") or np.ptp(values) == 0, name
+
+
+def test_verbose_shows_a_bar_over_the_epochs(rows, monkeypatch):
+    totals, steps = [], []
+
+    class Bar:
+        n = 0
+
+        def __init__(self, total, **options):
+            totals.append(total)
+
+        def set_postfix(self, losses, refresh):
+            assert set(losses) == {"train_loss", "valid_loss"}
+
+        def update(self, n):
+            self.n += n
+            steps.append(self.n)
+
+        def close(self):
+            totals.append("closed")
+
+    monkeypatch.setattr(_training, "tqdm", Bar)
+    PulseTeacherRegressor(**{**SMALL, "verbose": 1}).fit(*rows)
+    assert (totals, steps) == ([4, "closed"], [1, 2, 3, 4])
+    PulseTeacherRegressor(**{**SMALL, "verbose": 0}, callbacks=[ProgressBar()]).fit(*rows)
+    assert len(totals) == 2
+
+
+def test_a_callback_may_fit_another_estimator(rows):
+    class Nested(Callback):
+        def on_train_end(self, net, **kwargs):
+            self.error_ = np.abs(PulseTeacherRegressor(**SMALL).fit(*rows).predict(rows[0])).max()
+
+    nested = Nested()
+    PulseTeacherRegressor(**SMALL, callbacks=[nested]).fit(*rows)
+    assert np.isfinite(nested.error_)
+
+
+def test_a_callback_that_stops_at_once_is_an_error_that_says_so(rows):
+    class Stop(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    with pytest.raises(ValueError, match="a callback stopped the training in its first epoch"):
+        PulseTeacherRegressor(**SMALL, callbacks=[Stop()]).fit(*rows)
+
+
+@every_estimator
+def test_interruptions_may_be_made_errors_and_the_estimator_is_fitted(estimator, rows, armed):
+    model = clone(estimator).set_params(callbacks=[StopAt(3)])
+    with pytest.raises(InterruptedFitWarning):  # warnings are errors in tests
+        model.fit(*rows)
+    assert model.best_epoch_ <= 2
+    assert model.predict(rows[0]).shape == (60,)
+
+
+def test_partial_fit_follows_parameters_that_change(rows):
+    model = PulseTeacherRegressor(**SMALL, dropout=0.0).partial_fit(*rows)
+    before = weights(model)
+    model.set_params(lr=1e-12).partial_fit(*rows)
+    assert [row["lr"] for row in model.history_] == [SMALL.get("lr", 5e-4), 1e-12]
+    for name, values in weights(model).items():
+        np.testing.assert_allclose(values, before[name], atol=1e-9)
+    model.set_params(optimizer="sgd", lr=1e-3).partial_fit(*rows)
+    assert model.optimizer_state_["optimizer"] == "SGD"
+    model.set_params(optimizer="adam").partial_fit(*rows)
+    assert {int(state["step"]) for state in model.optimizer_state_["moments"].values()} == {4}
+
+
+def test_each_pass_takes_rows_in_another_order(rows):
+    orders = []
+
+    class Watch(Callback):
+        def on_train_begin(self, net, **kwargs):
+            orders.append([])
+
+        def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+            orders[-1].extend(batch[1].tolist())
+
+    model = PulseTeacherRegressor(**SMALL, callbacks=[Watch()])
+    model.partial_fit(*rows).partial_fit(*rows)
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert orders[0] != orders[1]
+
+
+@every_estimator
+def test_partial_fit_that_fails_leaves_everything_as_it_was(estimator, rows, armed):
+    armed()
+    model = clone(estimator).partial_fit(*rows)
+    before = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    taught = weights(model.teacher_) if getattr(model, "teacher_", None) else {}
+    StopAt.armed = True
+    model.set_params(callbacks=[StopAt(1)])
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(*rows)
+    assert {name: value for name, value in vars(model).items() if name.endswith("_")} == before
+    for name, values in taught.items():
+        np.testing.assert_array_equal(values, weights(model.teacher_)[name])
+
+
+def test_held_out_rows_count_with_their_weights(rows):
+    windows, y = rows
+    groups = np.arange(60) // 20
+    sample_weight = np.random.default_rng(0).uniform(0.1, 5, size=60)
+    model = PulseTeacherRegressor(**{**SMALL, "max_epochs": 1}, validation_fraction=0.3)
+    model.fit(windows, y, sample_weight=sample_weight, groups=groups)
+    errors = np.abs(model.predict(windows) - y)
+    expected = [
+        np.average(errors[groups == group], weights=sample_weight[groups == group])
+        for group in range(3)
+    ]
+    assert np.isclose(model.history_[0]["valid_loss"], expected, rtol=1e-5).sum() == 1
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        np.array(["a", None] * 30, dtype=object),
+        np.array(["a", 1] * 30, dtype=object),
+        np.array([1.0, np.nan] * 30),
+    ],
+)
+def test_missing_or_mixed_subjects_are_refused(groups, rows):
+    with pytest.raises(ValueError, match="PulseTeacherRegressor: groups must name the subject"):
+        PulseTeacherRegressor(**SMALL).fit(*rows, groups=groups)
+
+
+def test_memory_says_which_teachers_it_cannot_keep(rows, tmp_path):
+    teacher = PulseTeacherRegressor(**SMALL, lr_scheduler=lambda optimizer: halving(optimizer))
+    student = DistilledStudentRegressor(teacher, **SMALL, memory=tmp_path)
+    with pytest.raises(ValueError, match="memory keeps teachers that can be pickled, got Pulse"):
+        student.fit(*rows)
+
+
+def make_search():
+    return GridSearchCV(
+        PulseTeacherRegressor(**{**SMALL, "random_state": None}), {"lr": [1e-3]}, cv=2
+    )
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        make_search(),
+        TransformedTargetRegressor(PulseTeacherRegressor(**SMALL)),
+        VotingRegressor([("one", PulseTeacherRegressor(**SMALL))]),
+        make_pipeline(make_pipeline(PPGWindower()), PulseTeacherRegressor(**SMALL)),
+        make_pipeline("passthrough", PulseTeacherRegressor(**SMALL)),
+    ],
+    ids=lambda teacher: type(teacher).__name__,
+)
+def test_teachers_inside_other_estimators_are_given_windows(teacher, rows):
+    student = DistilledStudentRegressor(teacher, prediction_weight=1.0, **SMALL).fit(*rows)
+    fitted = student.teacher_
+    for name in ("best_estimator_", "regressor_", "named_estimators_", "steps"):
+        fitted = getattr(fitted, name, fitted)
+    fitted = fitted["one"] if isinstance(fitted, dict) else fitted
+    fitted = fitted[-1][1] if isinstance(fitted, list) else fitted
+    assert (fitted.n_channels_, fitted.n_times_) == (2, 64)
+
+
+@pytest.mark.parametrize("inside", ["alone", "pipeline", "search"])
+def test_a_seed_of_the_student_seeds_whatever_teaches_it(inside, rows, tmp_path):
+    unseeded = PulseTeacherRegressor(**{**SMALL, "random_state": None})
+    teacher = {
+        "alone": unseeded,
+        "pipeline": make_pipeline(PPGWindower(), unseeded),
+        "search": make_search(),
+    }[inside]
+    student = DistilledStudentRegressor(teacher, prediction_weight=1.0, **SMALL)
+    first, second = clone(student).fit(*rows), clone(student).fit(*rows)
+    assert_same_weights(first, second)
+    kept = clone(student).set_params(checkpoint=tmp_path).fit(*rows)
+    assert_same_weights(first, kept)
+    assert len(list(tmp_path.glob("Distilled*"))) == 1
+    assert len(list(tmp_path.glob("Pulse*"))) >= 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-import pulsehr
+from pulsehr._version import __version__
 from pulsehr.firmware.c_text import array, defines, float_literal, integer_literal
 from pulsehr.firmware.graph import Conv, Dense, MeanPool
 from pulsehr.firmware.integer import SATURATED_STEPS
@@ -76,7 +76,7 @@ def portable_files(
 
 def provenance(prefix: str) -> str:
     """Say who wrote a file for which model, on one of its first lines."""
-    return f"Written by pulsehr {pulsehr.__version__} with prefix {prefix}"
+    return f"Written by pulsehr {__version__} with prefix {prefix}"
 
 
 def _fields(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict[str, str]:
