@@ -88,9 +88,7 @@ def print_dask(data: Any) -> None:
         return recording.__reduce_ex__(4)
 
     copyreg.pickle(Recording, counted)
-    print(
-        "\nTimes that the client serialises each recording for Dask, X as a list and as an array:"
-    )
+    print("\nTimes that the client serialises each recording for Dask:")
     print("\n| tasks | plain list | data.X |\n|---|---|---|")
     workers = {"n_workers": 2, "processes": True, "threads_per_worker": 1}
     with LocalCluster(**workers, dashboard_address=None) as cluster, Client(cluster):
