@@ -35,6 +35,7 @@ format: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	rm -rf docs/generated
 	$(BIN)/sphinx-build -W -q docs build/docs
 
 # torch comes first and pinned: a bare requirement might take a build of several gigabytes
