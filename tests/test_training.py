@@ -24,7 +24,7 @@ from pulsehr import (
     PPGWindower,
     PulseTeacherRegressor,
     _checkpoints,
-    _training,
+    _net,
 )
 from pulsehr.exceptions import InterruptedFitWarning
 
@@ -481,7 +481,7 @@ def test_verbose_shows_a_bar_over_the_epochs(rows, monkeypatch):
         def close(self):
             totals.append("closed")
 
-    monkeypatch.setattr(_training, "tqdm", Bar)
+    monkeypatch.setattr(_net, "tqdm", Bar)
     PulseTeacherRegressor(**{**SMALL, "verbose": 1}).fit(*rows)
     assert (totals, steps) == ([4, "closed"], [1, 2, 3, 4])
     PulseTeacherRegressor(**{**SMALL, "verbose": 0}, callbacks=[ProgressBar()]).fit(*rows)
