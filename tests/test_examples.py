@@ -1,0 +1,45 @@
+"""The short examples run as they are and print what they promise; the demo has its own tests."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+import sklearn
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def example(request):
+    spec = spec_from_file_location(request.param, EXAMPLES / f"{request.param}.py")
+    module = module_from_spec(spec)
+    with sklearn.config_context():  # examples may set it
+        spec.loader.exec_module(module)
+        yield module
+
+
+@pytest.mark.parametrize("example", ["model_selection"], indirect=True)
+def test_a_search_is_judged_stored_and_read_back(example, capsys):
+    assert example.main(n_subjects=4, duration=40, epochs=1)
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"^(?:0\.5|1\.0) .*\d\.\d\d$", printed, re.MULTILINE)) == 8
+    assert re.search(r"nested, on subjects that the search has not seen: \d+\.\d\d bpm", printed)
+    assert "predicts the same: True" in printed
+
+
+@pytest.mark.parametrize("example", ["export_onnx"], indirect=True)
+def test_onnx_files_agree_with_predict(example, capsys, tmp_path):
+    example.main(tmp_path / "onnx")
+    printed = capsys.readouterr().out
+    far = [float(bpm) for bpm in re.findall(r"at most (\d+\.\d+) bpm from predict", printed)]
+    assert len(far) == 3
+    assert far[0] <= 1e-4  # float
+    assert far[1] <= 1 / 256  # exact int8
+    assert {path.name for path in (tmp_path / "onnx").iterdir()} == {
+        "student.onnx",
+        "student_int8.onnx",
+        "student_qdq.onnx",
+    }
