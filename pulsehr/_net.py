@@ -86,7 +86,7 @@ class _Net(NeuralNet):
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         self._set_training(True)
-        if torch.device(self.device).type == "cpu":
+        if _on_cpu(self):
             network = self.module_
             loss, values, outputs = gradients(network, self.criterion_, *_parted(batch), self.run)
             learning = [weights for weights in network.parameters() if weights.requires_grad]
@@ -99,7 +99,7 @@ class _Net(NeuralNet):
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         self._set_training(False)
-        if torch.device(self.device).type == "cpu":
+        if _on_cpu(self):
             step = evaluate(self.module_, self.criterion_, *_parted(batch), self.run)
         else:
             with torch.no_grad():
@@ -111,6 +111,10 @@ class _Net(NeuralNet):
         windows, targets = to_device(_parted(batch), self.device)
         outputs = self.module_(windows)
         return self.criterion_(outputs, targets), outputs
+
+
+def _on_cpu(net: NeuralNet) -> bool:
+    return torch.device(net.device).type == "cpu"
 
 
 def _parted(batch: Any) -> tuple[Tensor, tuple[Tensor, ...]]:

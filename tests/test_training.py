@@ -636,3 +636,18 @@ def test_a_seed_of_the_student_seeds_whatever_teaches_it(inside, rows, tmp_path)
     assert_same_weights(first, kept)
     assert len(list(tmp_path.glob("Distilled*"))) == 1
     assert len(list(tmp_path.glob("Pulse*"))) >= 1
+
+
+@every_estimator
+def test_the_step_of_other_devices_learns_the_same(estimator, rows, monkeypatch):
+    # whole batches, as on a GPU, which a test cannot count on
+    model = clone(estimator).set_params(dropout=0.0)
+    if getattr(model, "teacher", None) is not None:
+        model.set_params(teacher__dropout=0.0)
+    in_parts = clone(model).fit(*rows)
+    monkeypatch.setattr(_net, "_on_cpu", lambda net: False)
+    whole = clone(model).fit(*rows)
+    np.testing.assert_allclose(whole.predict(rows[0]), in_parts.predict(rows[0]), rtol=1e-3)
+    for one, other in zip(whole.history_, in_parts.history_, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-3)
+        assert one["valid_loss"] == pytest.approx(other["valid_loss"], rel=1e-3)
