@@ -1,5 +1,6 @@
 """Heart rate from wrist PPG and motion with scikit-learn estimators, exported to C."""
 
+from pulsehr import baselines, datasets, exceptions, metrics, persistence, plotting, tracking
 from pulsehr._version import __version__
 from pulsehr.firmware.microcontroller import MicrocontrollerModel, to_microcontroller
 from pulsehr.onnx_export import to_onnx
@@ -16,6 +17,13 @@ __all__ = [
     "Reading",
     "Recording",
     "__version__",
+    "baselines",
+    "datasets",
+    "exceptions",
+    "metrics",
+    "persistence",
+    "plotting",
     "to_microcontroller",
     "to_onnx",
+    "tracking",
 ]

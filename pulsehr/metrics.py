@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import sklearn.metrics
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_consistent_length
 
@@ -98,7 +99,7 @@ def share_within(y_true: ArrayLike, y_pred: ArrayLike, limit: float = CLOSE) -> 
 
 
 def get_scorer(name: str) -> Callable[[Any, Any, Any], float]:
-    """Return a scorer of heart rates, for the `scoring` of scikit-learn's functions.
+    """Return a scorer by name, for the `scoring` of scikit-learn's functions.
 
     Greater is better, so that errors are negative. "neg_subject_mean_absolute_error" is minus the
     mean of the subjects' mean absolute errors, "neg_post_processed_mean_absolute_error" the same
@@ -109,7 +110,7 @@ def get_scorer(name: str) -> Callable[[Any, Any, Any], float]:
     Parameters
     ----------
     name : str
-        One of `SCORERS`.
+        One of `SCORERS`, or a name that scikit-learn itself knows.
 
     Returns
     -------
@@ -131,9 +132,14 @@ def get_scorer(name: str) -> Callable[[Any, Any, Any], float]:
     >>> get_scorer("neg_subject_mean_absolute_error")(median, data.X, data.y) < 0
     True
     """
-    if name not in SCORERS:
-        raise ValueError(f"get_scorer: name must be one of {sorted(SCORERS)}, got {name!r}")
-    return SCORERS[name]
+    if name in SCORERS:
+        return SCORERS[name]
+    if name in sklearn.metrics.get_scorer_names():
+        return sklearn.metrics.get_scorer(name)
+    raise ValueError(
+        f"get_scorer: name must be one of {sorted(SCORERS)} or of "
+        f"sklearn.metrics.get_scorer_names(), got {name!r}"
+    )
 
 
 def _neg_subject_mean_absolute_error(estimator: Any, X: Any, y: Any) -> float:

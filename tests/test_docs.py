@@ -15,7 +15,11 @@ PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 
 def public_names():
     """Names of the package, and what its public modules define and no other shows."""
-    names = {name for name in pulsehr.__all__ if not name.startswith("_")}
+    names = {
+        name
+        for name in pulsehr.__all__
+        if not name.startswith("_") and not inspect.ismodule(getattr(pulsehr, name))
+    }
     shown = {getattr(pulsehr, name) for name in names}
     for module in pkgutil.iter_modules(pulsehr.__path__):
         if module.name.startswith("_") or module.name in INTERNAL:

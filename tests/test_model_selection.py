@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import StackingRegressor
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 it switches the search on
@@ -266,8 +267,6 @@ def test_scorers_of_readings_say_what_to_do_with_windows(data, windows):
 
 
 def test_the_recipe_for_windows_works(data, windows):
-    import sklearn
-
     with sklearn.config_context(enable_metadata_routing=True):
         scorer = make_scorer(subject_mean_absolute_error, greater_is_better=False)
         scorer.set_score_request(groups=True)
@@ -283,6 +282,10 @@ def test_the_recipe_for_windows_works(data, windows):
     assert (scores < 0).all()
 
 
+def test_names_of_scikit_learn_are_known_too():
+    assert repr(get_scorer("r2")) == repr(sklearn.metrics.get_scorer("r2"))
+
+
 def test_unknown_scorers_are_refused():
-    with pytest.raises(ValueError, match=r"name must be one of \['neg_.*'\], got 'mae'"):
+    with pytest.raises(ValueError, match=r"name must be one of \['neg_.*names.., got 'mae'"):
         get_scorer("mae")

@@ -173,3 +173,16 @@ def test_pickled_readings_hold_each_recording_once():
     assert all_of_them < 2 * one
     restored = pickle.loads(pickle.dumps(readings))
     assert len({id(reading.recording) for reading in restored}) == 1
+
+
+def test_lists_of_readings_take_masks_and_rows(recording):
+    X = recording.readings()
+    numbers = np.arange(len(X))
+    for rows in (numbers % 2 == 0, numbers[::-1], np.array([3, 3, 0]), slice(2, 9, 3)):
+        chosen = X[rows]
+        assert [r.instant for r in chosen] == [X[int(k)].instant for k in numbers[rows]]
+        assert type(chosen) is type(X)
+    assert X[-1] is list(X)[-1]
+    assert pickle.loads(pickle.dumps(X))[1].instant == X[1].instant
+    with pytest.raises(IndexError, match="boolean index"):
+        X[np.ones(3, dtype=bool)]
