@@ -168,7 +168,8 @@ def _own_copy(student: Any, seed: int) -> Any:
         name: name.rpartition("__")[2] for name, value in parameters.items() if value is None
     }
     given = {"random_state": seed, "checkpoint": student.checkpoint}
-    return teacher.set_params(**{n: given[last] for n, last in open_ones.items() if last in given})
+    teacher.set_params(**{n: given[last] for n, last in open_ones.items() if last in given})
+    return teacher
 
 
 def _fit(teacher: Any, windows: Any, y: NDArray[np.float64], metadata: dict[str, Any]) -> Any:
