@@ -20,7 +20,7 @@ demo: $(READY)
 
 test: $(READY) $(OLDEST)/.ready
 	$(BIN)/python -m pytest
-	SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -q tests/test_estimator_checks.py -k array_api
+	SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -q tests/test_estimator_checks.py tests/test_windows.py -k array_api
 	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -q -W ignore::pytest.PytestRemovedIn10Warning \
 		$(CONTRACT)
 
