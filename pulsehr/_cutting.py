@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
 from pulsehr._resampling import resample_at
+from pulsehr._signals import Signal
 from pulsehr._stored import StoredSignal
-from pulsehr.recordings import Recording, Signal
+from pulsehr.recordings import Recording
 
 #: Order of the Butterworth band-pass (two second-order sections).
 BANDPASS_ORDER = 2

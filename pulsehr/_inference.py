@@ -89,10 +89,11 @@ def layer_ranges(network: nn.Module, windows: Any) -> dict[str, tuple[float, flo
         lows.setdefault(name, []).append(float(values.min()))
         highs.setdefault(name, []).append(float(values.max()))
 
+    def hook(name: str, module: nn.Module, args: Any, output: Tensor) -> None:
+        record(name, output)
+
     handles = [
-        module.register_forward_hook(
-            lambda module, args, output, name=name: record(name, output)  # type: ignore[misc]
-        )
+        module.register_forward_hook(partial(hook, name))
         for name, module in network.named_children()
         if not isinstance(module, nn.Dropout)
     ]

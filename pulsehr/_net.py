@@ -131,6 +131,7 @@ def skorch_net(
     checkpoint: Checkpoint,
     once: bool = False,
 ) -> NeuralNet:
+    """Make the net of an estimator's parameters, for all epochs or for one pass."""
     watched = "valid_loss" if len(validation) else "train_loss"
     callbacks: list[Any] = [
         ("pulsehr_learning_rate", _LearningRate()),

@@ -115,7 +115,8 @@ def network_outputs(nodes: Nodes, network: nn.Module, x: str, shape: tuple[int, 
         for layer in (1, 2, 3):
             module = network.get_submodule(f"conv{block}{layer}")
             x = nodes.add("Relu", _conv(nodes, module, x))
-        size = int(network.get_submodule(f"pool{block}").kernel_size[1])  # type: ignore[index]
+        pool: Any = network.get_submodule(f"pool{block}")
+        size = int(pool.kernel_size[1])
         x, n_times = mean_pool(nodes, x, size, n_times)
     kind = next(kind for kind in type(network).__mro__ if kind in _HEADS)
     x = nodes.add("Flatten", _HEADS[kind](nodes, network, x, n_channels, n_times), axis=1)

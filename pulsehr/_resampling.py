@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import i0
 
+from pulsehr._signals import Signal
 from pulsehr._stored import StoredSignal
-from pulsehr.recordings import Signal
 
 #: Half-width of the filter, in samples of the slower of the two rates: its look-ahead.
 HALF_WIDTH = 5

@@ -193,7 +193,7 @@ def _network(
         nn.init.constant_(module.out.bias, _median(rows.y[learn], rows.weights[learn]))
     else:
         try:
-            module.load_state_dict({name: torch.from_numpy(w) for name, w in start.items()})
+            module.load_state_dict(tensors(start))
         except RuntimeError:
             raise ValueError(
                 f"{type(estimator).__name__}: going on (warm_start, partial_fit) needs the windows "

@@ -6,11 +6,12 @@ Layer names are those of the published checkpoints. ``forward`` returns the hear
 ``(n_windows,)``, and the features that it is a linear function of, ``(n_windows, 32)``; it is
 ``convolve``, which holds all the arithmetic, then ``head``, which is small enough for float64.
 
-Dropout and attention have a form of their own in training, several times as fast on a CPU.
+Dropout and attention have a form of their own in training, which is faster on a CPU.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import gcd
 from typing import Any
 
@@ -54,8 +55,8 @@ def sparse_dropout(maps: Tensor, p: float, generator: torch.Generator | None = N
 class _Attention(torch.autograd.Function):
     """Attention of narrow heads, whose products are laid out so that the long side is the row.
 
-    A head is only a few values wide. A product with so few columns takes four times as long as
-    its transpose with so few rows, and automatic differentiation cannot choose.
+    A head is only a few values wide. A product with so few columns takes longer than its
+    transpose with so few rows, and automatic differentiation cannot choose.
     """
 
     @staticmethod
@@ -76,7 +77,7 @@ class _Attention(torch.autograd.Function):
 
 
 def attend(attention: nn.MultiheadAttention, query: Tensor, others: Tensor) -> Tensor:
-    """Attend as the module does, with less than half of its time in training.
+    """Attend as the module does, faster in training.
 
     Parameters
     ----------
@@ -141,6 +142,9 @@ class _SharedConvolutions(nn.Module):
         Dropout after each pool.
     """
 
+    #: What a network does with the maps, which lets the channels meet.
+    head: Callable[[Tensor], tuple[Tensor, Tensor]]
+
     def __init__(
         self,
         filters: tuple[int, int, int],
@@ -189,10 +193,6 @@ class _SharedConvolutions(nn.Module):
                 x = self.get_submodule(f"conv{block}{layer}")(x)
             x = self._drop(self.get_submodule(f"pool{block}")(x), generator)
         return x
-
-    def head(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Return bpm (n,) and features (n, 32) of maps (n, filters[2], n_channels, n_pooled)."""
-        raise NotImplementedError
 
     def _drop(self, maps: Tensor, generator: torch.Generator | None) -> Tensor:
         if self.training and self.dropout.p and maps.device.type == "cpu":

@@ -109,7 +109,7 @@ def to_onnx(
 
 def _skl2onnx() -> Any:
     try:
-        import onnx  # noqa: F401
+        import onnx  # noqa: F401 only whether it is there
         import skl2onnx
     except ImportError as error:
         raise ImportError(

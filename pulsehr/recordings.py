@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pulsehr._stored import StoredSignal, stored
-
-FloatArray: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
-
-#: A signal in memory, or on disk.
-Signal: TypeAlias = FloatArray | StoredSignal
-
-#: Samples that are checked at a time, so that a signal on disk is never in memory as a whole.
-BLOCK_SAMPLES = 1 << 18
+from pulsehr._signals import FloatArray, Signal, finite, read_only, valid_signal
 
 #: Heart rates outside this range (bpm) are refused as labels.
 HEART_RATE_RANGE = (20.0, 250.0)
@@ -110,13 +102,13 @@ class Recording:
         """Validate every field once and make the arrays read-only."""
         self._set("subject", str(self.subject))
         self._set("name", str(self.name) or self.subject or "unnamed")
-        ppg, _ = self._signal("ppg", self.ppg, ndim=1)
+        ppg, _ = valid_signal(self._who("ppg"), self.ppg, ndim=1)
         self._set("ppg", ppg)
         self._set("ppg_rate", self._rate("ppg_rate", self.ppg_rate))
         if (self.acc is None) != (self.acc_rate is None):
             raise self._error("acc and acc_rate go together, got one without the other")
         if self.acc is not None:
-            acc, some = self._signal("acc", self.acc, ndim=2)
+            acc, some = valid_signal(self._who("acc"), self.acc, ndim=2)
             self._set("acc", acc)
             self._set("acc_rate", self._rate("acc_rate", self.acc_rate))
             self._warn_of_units(some)
@@ -229,6 +221,9 @@ class Recording:
     def _set(self, field: str, value: object) -> None:
         object.__setattr__(self, field, value)
 
+    def _who(self, field: str) -> str:
+        return f"Recording {self.name!r}: {field}"
+
     def _error(self, message: str) -> ValueError:
         return ValueError(f"Recording {self.name!r}: {message}")
 
@@ -241,66 +236,6 @@ class Recording:
 
     def _rate(self, field: str, value: float | None) -> float:
         return self._positive(f"{field} (Hz)", value)
-
-    def _array(self, field: str, value: Any, dtype: type) -> FloatArray:
-        """Convert to numbers; masked samples count as missing."""
-        array = np.ma.filled(value, np.nan) if np.ma.is_masked(value) else np.asarray(value)
-        self._check_kind(field, value, array)
-        with np.errstate(over="ignore"):
-            return array.astype(dtype, copy=False)
-
-    def _check_kind(self, field: str, value: Any, array: Any) -> None:
-        if array.dtype.kind not in "fiu":
-            raise TypeError(
-                f"Recording {self.name!r}: {field} must be numeric, got {_kind(value, array)}"
-            )
-
-    def _signal(self, field: str, value: Any, ndim: int) -> tuple[Signal, NDArray[np.float32]]:
-        """Return a valid signal (n_samples,) or (n_samples, 3), and some of its samples."""
-        on_disk = stored(value, ndim)
-        array: Any = on_disk
-        if on_disk is None:
-            array = self._array(field, value, np.float32)
-            if ndim == 2 and array.ndim == 2 and array.shape[0] == 3 != array.shape[1]:
-                array = array.T
-        else:
-            self._check_kind(field, value, on_disk.source)
-        wanted = "(n_samples,)" if ndim == 1 else "(n_samples, 3)"
-        if array.ndim != ndim or (ndim == 2 and array.shape[1] != 3):
-            raise self._error(f"{field} must have shape {wanted}, got {array.shape}")
-        if len(array) == 0:
-            raise self._error(f"{field} must not be empty")
-        some = self._check_samples(field, array)
-        return (array if on_disk is not None else _read_only(array, value)), some
-
-    def _check_samples(self, field: str, signal: Any) -> NDArray[np.float32]:
-        """Raise if samples are not finite or all the same; return some, evenly spaced."""
-        step = max(1, len(signal) // 10_000)
-        lows, highs, some = [], [], []
-        n_missing, first_missing = 0, None
-        for start in range(0, len(signal), BLOCK_SAMPLES):
-            block = signal[start : start + BLOCK_SAMPLES]
-            missing = ~np.isfinite(block)
-            if missing.any():
-                n_missing += int(missing.sum())
-                first = np.argwhere(missing)[0].tolist()
-                first_missing = first_missing or [start + first[0], *first[1:]]
-            lows.append(block.min(axis=0))
-            highs.append(block.max(axis=0))
-            some.append(block[-start % step :: step].copy())  # a view would keep its block
-        if n_missing:
-            raise self._missing(field, n_missing, first_missing)
-        constant = np.max(highs, axis=0) == np.min(lows, axis=0)
-        if np.any(constant):
-            where = "" if signal.ndim == 1 else f" axis {'xyz'[int(np.argmax(constant))]}"
-            raise self._error(f"{field}{where} is constant: is the sensor connected?")
-        return np.concatenate(some)
-
-    def _missing(self, field: str, n_missing: int, first: Any) -> ValueError:
-        return self._error(
-            f"{field} must be finite, got {n_missing} NaN or infinite "
-            f"values, the first at index {first}: cut them out or interpolate"
-        )
 
     def _warn_of_units(self, some: NDArray[np.float32]) -> None:
         median = float(np.median(np.linalg.norm(some, axis=1)))
@@ -330,13 +265,9 @@ class Recording:
             return
         text = field == "activity"
         array: NDArray[Any] = (
-            np.array(values, dtype=np.str_) if text else self._array(field, values, np.float64)
+            np.array(values, dtype=np.str_) if text else finite(self._who(field), values)
         )
-        when = self._array(times_field, times, np.float64)
-        for name, series in ((field, array), (times_field, when)):
-            if series.dtype.kind == "f" and not np.isfinite(series).all():
-                missing = ~np.isfinite(series)
-                raise self._missing(name, int(missing.sum()), np.argwhere(missing)[0].tolist())
+        when = finite(self._who(times_field), times)
         if array.ndim != 1 or array.shape != when.shape or len(array) == 0:
             raise self._error(
                 f"{field} and {times_field} must be 1-D, not empty and of equal length, "
@@ -344,8 +275,8 @@ class Recording:
             )
         if np.any(np.diff(when) <= 0):
             raise self._error(f"{times_field} must increase")
-        self._set(field, _read_only(array, values))
-        self._set(times_field, _read_only(when, times))
+        self._set(field, read_only(array, values))
+        self._set(times_field, read_only(when, times))
 
     def _check_heart_rate(self) -> None:
         if self.heart_rate is None or self.heart_rate_times is None:
@@ -448,18 +379,3 @@ class ReadingList(list[Reading]):
 def is_number(value: object) -> bool:
     """Tell whether a value is a real number, not a truth value and not text."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _read_only(array: Any, original: Any) -> Any:
-    """Return a read-only array that no caller can write through."""
-    own = isinstance(original, (list, tuple)) or not np.may_share_memory(
-        array, np.asarray(original)
-    )
-    if not own:
-        array = array.copy()
-    array.flags.writeable = False
-    return array.view()
-
-
-def _kind(value: object, array: NDArray[Any]) -> str:
-    return type(value).__name__ if array.dtype.kind == "O" else f"values of type {array.dtype}"

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pulsehr import PPGWindower, Reading, Recording
-from pulsehr import recordings as recordings_module
+from pulsehr import PPGWindower, Reading, Recording, _signals
 from pulsehr._resampling import GAP, resample_at
 from pulsehr._stored import StoredSignal, stored
 
@@ -180,7 +179,7 @@ class Counting:
 
 
 def test_validation_and_random_rows_never_read_a_recording_whole(monkeypatch):
-    monkeypatch.setattr(recordings_module, "BLOCK_SAMPLES", 5000)
+    monkeypatch.setattr(_signals, "BLOCK_SAMPLES", 5000)
     hour = 3600
     ppg = Counting(np.sin(np.arange(100 * hour * 8) / 3).astype(np.float32))
     recording = Recording(ppg=ppg, ppg_rate=8, subject="S1")
@@ -266,7 +265,7 @@ def test_samples_on_disk_that_became_nan_are_an_error(signals):
     ],
 )
 def test_bad_signals_on_disk_are_refused(tmp_path, signals, monkeypatch, change, message, block):
-    monkeypatch.setattr(recordings_module, "BLOCK_SAMPLES", block)
+    monkeypatch.setattr(_signals, "BLOCK_SAMPLES", block)
     mapped = on_disk(tmp_path, "ppg", change(signals[0].astype(np.float64)))
     with pytest.raises(ValueError, match=f"Recording 'S1': .*{message}"):
         Recording(ppg=mapped, ppg_rate=64, subject="S1")
@@ -281,7 +280,7 @@ def test_text_and_wrong_units_on_disk_are_met_as_in_memory(tmp_path, signals):
 
 
 def test_an_axis_that_is_constant_on_disk_is_named(tmp_path, signals, monkeypatch):
-    monkeypatch.setattr(recordings_module, "BLOCK_SAMPLES", 999)
+    monkeypatch.setattr(_signals, "BLOCK_SAMPLES", 999)
     acc = on_disk(tmp_path, "acc", signals[1] * np.float32([1, 0, 1]))
     with pytest.raises(ValueError, match="acc axis y is constant"):
         Recording(ppg=signals[0], acc=acc, **RATES)

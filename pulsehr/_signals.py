@@ -1,0 +1,126 @@
+"""Whether samples can be used: numeric, finite, of the right shape, not constant."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsehr._stored import StoredSignal, stored
+
+FloatArray: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+Signal: TypeAlias = FloatArray | StoredSignal
+
+#: Samples that are checked at a time: bounds the memory for signals on disk.
+BLOCK_SAMPLES = 1 << 18
+
+
+def valid_signal(who: str, value: Any, ndim: int) -> tuple[Signal, NDArray[np.float32]]:
+    """Return a valid signal, which stays on disk if it is there, and some of its samples.
+
+    Parameters
+    ----------
+    who : str
+        Recording and field, for errors.
+    value : array-like
+        What a user passes.
+    ndim : int
+        1 for (n_samples,); 2 for (n_samples, 3) or (3, n_samples).
+
+    Returns
+    -------
+    signal : ndarray or StoredSignal of shape (n_samples,) or (n_samples, 3), float32
+        Read-only.
+    some : ndarray
+        At most about 10,000 of its samples, evenly spaced.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, constant, of another shape or not finite.
+    TypeError
+        If it is not numeric.
+    """
+    on_disk = stored(value, ndim)
+    array: Any = on_disk
+    if on_disk is None:
+        array = _numbers(who, value, np.float32)
+        if ndim == 2 and array.ndim == 2 and array.shape[0] == 3 != array.shape[1]:
+            array = array.T
+    else:
+        _check_kind(who, value, on_disk.source)
+    wanted = "(n_samples,)" if ndim == 1 else "(n_samples, 3)"
+    if array.ndim != ndim or (ndim == 2 and array.shape[1] != 3):
+        raise ValueError(f"{who} must have shape {wanted}, got {array.shape}")
+    if len(array) == 0:
+        raise ValueError(f"{who} must not be empty")
+    some = _check_samples(who, array)
+    return (array if on_disk is not None else read_only(array, value)), some
+
+
+def finite(who: str, value: Any) -> NDArray[np.float64]:
+    """Return finite numbers as float64; ValueError or TypeError otherwise."""
+    array: Any = _numbers(who, value, np.float64)
+    missing = ~np.isfinite(array)
+    if missing.any():
+        raise _missing(who, int(missing.sum()), np.argwhere(missing)[0].tolist())
+    numbers: NDArray[np.float64] = array
+    return numbers
+
+
+def read_only(array: Any, original: Any) -> Any:
+    """Return a read-only array that no caller can write through."""
+    own = isinstance(original, (list, tuple)) or not np.may_share_memory(
+        array, np.asarray(original)
+    )
+    if not own:
+        array = array.copy()
+    array.flags.writeable = False
+    return array.view()
+
+
+def _numbers(who: str, value: Any, dtype: type) -> FloatArray:
+    """Convert to numbers; masked samples count as missing."""
+    array = np.ma.filled(value, np.nan) if np.ma.is_masked(value) else np.asarray(value)
+    _check_kind(who, value, array)
+    with np.errstate(over="ignore"):
+        return array.astype(dtype, copy=False)
+
+
+def _check_kind(who: str, value: Any, array: Any) -> None:
+    if array.dtype.kind not in "fiu":
+        unknown = array.dtype.kind == "O"
+        kind = type(value).__name__ if unknown else f"values of type {array.dtype}"
+        raise TypeError(f"{who} must be numeric, got {kind}")
+
+
+def _check_samples(who: str, signal: Any) -> NDArray[np.float32]:
+    """Raise if samples are not finite or all the same; return some, evenly spaced."""
+    step = max(1, len(signal) // 10_000)
+    lows, highs, some = [], [], []
+    n_missing, first_missing = 0, None
+    for start in range(0, len(signal), BLOCK_SAMPLES):
+        block = signal[start : start + BLOCK_SAMPLES]
+        missing = ~np.isfinite(block)
+        if missing.any():
+            n_missing += int(missing.sum())
+            first = np.argwhere(missing)[0].tolist()
+            first_missing = first_missing or [start + first[0], *first[1:]]
+        lows.append(block.min(axis=0))
+        highs.append(block.max(axis=0))
+        some.append(block[-start % step :: step].copy())  # a view would keep its block
+    if n_missing:
+        raise _missing(who, n_missing, first_missing)
+    constant = np.max(highs, axis=0) == np.min(lows, axis=0)
+    if np.any(constant):
+        where = "" if signal.ndim == 1 else f" axis {'xyz'[int(np.argmax(constant))]}"
+        raise ValueError(f"{who}{where} is constant: is the sensor connected?")
+    return np.concatenate(some)
+
+
+def _missing(who: str, n_missing: int, first: Any) -> ValueError:
+    return ValueError(
+        f"{who} must be finite, got {n_missing} NaN or infinite values, the first at index "
+        f"{first}: cut them out or interpolate"
+    )
