@@ -151,6 +151,9 @@ def print_rates(repeats: int) -> None:
                 recording: recording if store == "memory" else stored(Path(name), recording, store)
                 for recording in data.recordings
             }
+            if store != "memory":
+                one = len(pickle.dumps(next(iter(moved.values()))))
+                print(f"A recording of two signals in {store}: {one} bytes pickled.")
             windower = PPGWindower(lazy=True)
             windows = windower.fit_transform([Reading(moved[r.recording], r.instant) for r in X])
             for words, order in (("in order", in_order), ("in random order", shuffled)):
