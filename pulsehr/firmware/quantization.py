@@ -24,14 +24,15 @@ from numpy.typing import NDArray
 
 from pulsehr.firmware.graph import Conv, Dense, FloatArray, Graph, MeanPool, Shape
 
-#: Largest sum after a shift to the left; int32 keeps room to add a zero point.
-SUM_MAX = 2**31 - 1 - 256
+#: Largest sum after a shift to the left: doubled, as C does before it takes the high half of the
+#: product with the multiplier, it still fits int32.
+SUM_MAX = 2**30 - 1
 
 #: Largest int8 weight; -128 stays unused so that weights are symmetric.
 WEIGHT_MAX = 127
 
-#: Largest quantized bias; the other half of int32 is left to the products.
-BIAS_MAX = 2**30
+#: Largest quantized bias; the other half of the sums is left to the products.
+BIAS_MAX = 2**29
 
 #: How far beyond its measured range the int16 input of the last layer reaches.
 HEADROOM = 2.0
