@@ -13,12 +13,15 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 from pulsehr.firmware.graph import Conv, Dense, MeanPool
 from pulsehr.firmware.quantization import QuantizedGraph, QuantizedLayer
+
+
+#: Most layers of a segment, for which the C keeps counters.
+MAX_STAGES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,13 +218,12 @@ def split(graph: QuantizedGraph) -> tuple[list[Segment], list[QuantizedLayer]]:
 
 
 def _up_to_pools(layers: list[QuantizedLayer]) -> Iterator[list[QuantizedLayer]]:
-    ends = [k + 1 for k, layer in enumerate(layers) if isinstance(layer.layer, MeanPool)]
-    for start, end in pairwise(_unique([0, *ends, len(layers)])):
-        yield layers[start:end]
-
-
-def _unique(values: Iterable[int]) -> list[int]:
-    return sorted(set(values))
+    part: list[QuantizedLayer] = []
+    for layer in layers:
+        part.append(layer)
+        if isinstance(layer.layer, MeanPool) or len(part) == MAX_STAGES or layer is layers[-1]:
+            yield part
+            part = []
 
 
 def _index_of_join(layers: list[QuantizedLayer]) -> int:
