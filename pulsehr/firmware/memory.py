@@ -18,7 +18,10 @@ ALIGNMENT = 4
 MAX_ARENA_BYTES = 2**16 - 1
 
 #: Fewest time steps that a segment takes at a time: fewer, and its weights are read too often.
-MIN_TILE = 8
+MIN_TILE = 16
+
+#: Bytes of inputs that the kernel with DSP instructions takes at a time.
+VECTOR = 8
 
 #: Bytes of the C record of a layer along time, of a segment and of a dense layer where a pointer
 #: takes 4.
@@ -92,8 +95,8 @@ def portable_scratch(stage: Stage, n_outputs: int) -> int:
     """Bytes in which a kernel in C works: two rows of weights as int16, and gathered inputs."""
     if isinstance(stage.layer.layer, MeanPool):
         return 0
-    taps = _align(stage.kernel * stage.depth)
-    return 4 * taps + (n_outputs * taps if stage.depth % ALIGNMENT else 0)
+    n_bytes = _align(stage.kernel * stage.depth, VECTOR)
+    return 4 * n_bytes + (n_outputs * n_bytes if stage.depth % VECTOR else 0)
 
 
 def cmsis_nn_scratch(stage: Stage, n_outputs: int) -> int:

@@ -7,57 +7,69 @@
 _Static_assert((-1 >> 1) == -1, "the compiler must shift negative numbers arithmetically");
 _Static_assert((int8_t)-1 == -1, "integers must be of two's complement");
 
-#if defined(__ARM_FEATURE_SIMD32) && !defined(PULSEHR_NO_DSP)
+/* GNU assembler, which every free compiler for Arm reads; without optimisation registers run out */
+#if defined(__ARM_FEATURE_SIMD32) && defined(__GNUC__) && defined(__OPTIMIZE__) && \
+    !defined(PULSEHR_NO_DSP)
 #define PULSEHR_DSP 1
-#include <arm_acle.h>
 #else
 #define PULSEHR_DSP 0
 #endif
 
-/* What turns a sum into an output. */
+/* sum * multiplier * 2^-31, halves up; |sum| is under 2^30 */
+static inline int32_t pulsehr_high_product(int32_t sum, int32_t multiplier)
+{
+#if PULSEHR_DSP
+    int32_t high;
+
+    __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(sum * 2), "r"(multiplier));
+    return high;
+#else
+    return (int32_t)(((int64_t)sum * 2 * multiplier + INT64_C(0x80000000)) >> 32);
+#endif
+}
+
+/* What turns a sum into an int8 output: its shift is from -20 to -1. */
 typedef struct {
-    int32_t bias, multiplier, doubling, right, half;
+    int32_t bias, multiplier, right, offset;
 } pulsehr_scaling;
 
-static pulsehr_scaling pulsehr_scaling_of(
-    const int32_t *bias, const int32_t *multiplier, const int8_t *shift, int32_t index)
+static inline pulsehr_scaling pulsehr_scaling_of(const pulsehr_layer *layer, int32_t index)
 {
-    const int32_t left = shift[index] > 0 ? shift[index] : 0;
-    const int32_t right = shift[index] < 0 ? -shift[index] : 0;
-    const pulsehr_scaling scaling = {
-        bias[index], multiplier[index], (int32_t)(2U << left), right, (int32_t)((1U << right) >> 1)};
+    const int32_t right = -layer->shift[index];
+    /* half a step, and the zero of the output, before the shift to the right */
+    const int32_t offset = (1 << (right - 1)) + layer->output_zero * (1 << right);
+    const pulsehr_scaling scaling = {layer->bias[index], layer->multiplier[index], right, offset};
 
     return scaling;
 }
 
 /*
- * sum * multiplier * 2^(shift - 31), rounded twice as CMSIS-NN does: the high half of the doubled
- * product with halves up, then its division by a power of two with halves away from zero.
+ * The output of a sum, rounded twice as CMSIS-NN does: the high half of the doubled product with
+ * halves up, then its division by a power of two with halves away from zero.
  */
-static inline int32_t pulsehr_requantize(const pulsehr_scaling *scaling, int32_t sum)
+static inline int32_t pulsehr_output(const pulsehr_scaling *scaling, int32_t sum)
 {
-    const int64_t product = (int64_t)(sum * scaling->doubling) * scaling->multiplier;
-    const int32_t high = (int32_t)((product + INT64_C(0x80000000)) >> 32);
-    const int32_t below = scaling->right > 0 ? high >> 31 : 0;
+    const int32_t high = pulsehr_high_product(sum, scaling->multiplier);
+    int32_t value = (high + (high >> 31) + scaling->offset) >> scaling->right;
 
-    return (high + below + scaling->half) >> scaling->right;
+#if PULSEHR_DSP
+    __asm__("ssat %0, #8, %0" : "+r"(value));
+#else
+    value = value < INT8_MIN ? INT8_MIN : value;
+    value = value > INT8_MAX ? INT8_MAX : value;
+#endif
+    return value;
 }
 
-static inline int32_t pulsehr_clamp(int32_t value, int32_t low, int32_t high)
-{
-    value = value < low ? low : value;
-    return value > high ? high : value;
-}
-
-/* Where the inputs of an output lie: `taps` runs of `depth` bytes, tap_step apart. */
+/* Where the inputs of an output lie: `taps` runs of `depth` bytes, with a gap between them. */
 typedef struct {
     const int8_t *input;
-    int32_t taps, depth, tap_step, stride; /* stride: bytes from output to output */
+    int32_t taps, depth, gap, stride; /* stride: bytes from output to output */
 } pulsehr_patches;
 
-/* Two features of two outputs: sums of feature 0 at both outputs, then of feature 1. */
+/* Sums of the first feature for two outputs, then of the second feature. */
 typedef struct {
-    int32_t first[2], second[2];
+    int32_t a, b, c, d;
 } pulsehr_sums;
 
 #if PULSEHR_DSP
@@ -79,21 +91,30 @@ static inline uint32_t pulsehr_odd(uint32_t bytes)
     return pair;
 }
 
+/* Up to four bytes of any address, those after n as zero */
 static inline uint32_t pulsehr_bytes(const int8_t *values, int32_t n)
 {
     uint32_t word = 0;
 
-    memcpy(&word, values, n < 4 ? (uint32_t)n : 4U);
+    if (n >= 4) {
+        memcpy(&word, values, 4);
+    } else {
+        while (n > 0) {
+            --n;
+            word = word << 8 | (uint8_t)values[n];
+        }
+    }
     return word;
 }
 
 /*
  * Widen two rows of n weights to pairs of int16: of each four bytes the even ones of both rows,
- * then the odd ones.
+ * then the odd ones. Zeros fill the rows up to n_bytes.
  */
-static void pulsehr_widen(const int8_t *first, const int8_t *second, int32_t n, uint32_t *wide)
+static void pulsehr_widen(
+    const int8_t *first, const int8_t *second, int32_t n, int32_t n_bytes, uint32_t *wide)
 {
-    for (int32_t k = 0; k < n; k += 4) {
+    for (int32_t k = 0; k < n_bytes; k += 4) {
         const uint32_t one = pulsehr_bytes(first + k, n - k);
         const uint32_t two = pulsehr_bytes(second + k, n - k);
 
@@ -104,10 +125,31 @@ static void pulsehr_widen(const int8_t *first, const int8_t *second, int32_t n, 
     }
 }
 
-/* Four products for each of the four sums; compilers spill registers here. */
-#define PULSEHR_FOUR                                                                              \
+/* Lay the inputs of each output side by side, each run filled up to n_bytes; returns the runs. */
+static pulsehr_patches pulsehr_gather(
+    const pulsehr_patches *patches, int32_t n, int32_t n_bytes, int8_t *gathered)
+{
+    const pulsehr_patches result = {gathered, 1, n_bytes, 0, n_bytes};
+
+    memset(gathered, 0, (size_t)(n * n_bytes));
+    for (int32_t step = 0; step < n; ++step) {
+        const int8_t *input = patches->input + step * patches->stride;
+        int8_t *place = gathered + step * n_bytes;
+
+        for (int32_t tap = 0; tap < patches->taps; ++tap) {
+            for (int32_t k = 0; k < patches->depth; ++k) {
+                *place++ = *input++;
+            }
+            input += patches->gap;
+        }
+    }
+    return result;
+}
+
+/* Four products for each of the four sums. In assembler, as compilers run out of registers. */
+#define PULSEHR_FOUR_PRODUCTS                                                                      \
+    "ldr    %[y], [%[input], %[next]]\n\t"                                                         \
     "ldr    %[x], [%[input]], #4\n\t"                                                              \
-    "ldr    %[y], [%[next]], #4\n\t"                                                               \
     "ldrd   %[v], %[w], [%[weights]], #8\n\t"                                                      \
     "sxtb16 %[t], %[x]\n\t"                                                                        \
     "smlad  %[a], %[t], %[v], %[a]\n\t"                                                            \
@@ -123,151 +165,129 @@ static void pulsehr_widen(const int8_t *first, const int8_t *second, int32_t n, 
     "smlad  %[b], %[y], %[v], %[b]\n\t"                                                            \
     "smlad  %[d], %[y], %[w], %[d]\n\t"
 
-#define PULSEHR_LOOP(body)                                                                         \
-    __asm__ volatile("1:\n\t" body "cmp %[input], %[end]\n\t"                                      \
-                     "bne 1b"                                                                      \
-                     : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d), [input] "+r"(input),    \
-                       [next] "+r"(next), [weights] "+r"(weights), [x] "=&r"(x), [y] "=&r"(y),     \
-                       [t] "=&r"(t), [v] "=&r"(v), [w] "=&r"(w)                                    \
-                     : [end] "r"(end)                                                              \
-                     : "cc", "memory")
-
-/* depth: a multiple of four; next: input of the second output */
-static inline void pulsehr_multiply(
-    const pulsehr_patches *patches, const int8_t *input, const int8_t *next,
-    const uint32_t *weights, pulsehr_sums *sums)
+/* next: bytes to the input of the second output; end: of the weights. What is needed once for a tap
+ * stays in memory. */
+static inline pulsehr_sums pulsehr_multiply(
+    const pulsehr_patches *patches, const int8_t *input, int32_t next, const uint32_t *weights,
+    const uint32_t *end, int32_t rounds, pulsehr_sums sums)
 {
-    int32_t a = sums->first[0], b = sums->first[1], c = sums->second[0], d = sums->second[1];
-    const int32_t gap = patches->tap_step - patches->depth;
+    int32_t count;
+    uint32_t x, y, t, v, w;
 
-    for (int32_t tap = 0; tap < patches->taps; ++tap) {
-        const int8_t *const end = input + patches->depth;
-        uint32_t x, y, t, v, w;
-
-        if (patches->depth % 8 == 0) {
-            PULSEHR_LOOP(PULSEHR_FOUR PULSEHR_FOUR);
-        } else {
-            PULSEHR_LOOP(PULSEHR_FOUR);
-        }
-        input += gap;
-        next += gap;
-    }
-    sums->first[0] = a;
-    sums->first[1] = b;
-    sums->second[0] = c;
-    sums->second[1] = d;
+    __asm__ volatile("1:\n\t"
+                     "ldr  %[count], %[rounds]\n\t"
+                     "2:\n\t" PULSEHR_FOUR_PRODUCTS PULSEHR_FOUR_PRODUCTS
+                     "subs %[count], %[count], #1\n\t"
+                     "bne  2b\n\t"
+                     "ldr  %[x], %[gap]\n\t"
+                     "ldr  %[y], %[end]\n\t"
+                     "add  %[input], %[input], %[x]\n\t"
+                     "cmp  %[weights], %[y]\n\t"
+                     "bne  1b"
+                     : [a] "+r"(sums.a), [b] "+r"(sums.b), [c] "+r"(sums.c), [d] "+r"(sums.d),
+                       [input] "+r"(input), [weights] "+r"(weights), [count] "=&r"(count),
+                       [x] "=&r"(x), [y] "=&r"(y), [t] "=&r"(t), [v] "=&r"(v), [w] "=&r"(w)
+                     : [next] "r"(next), [rounds] "m"(rounds), [gap] "m"(patches->gap),
+                       [end] "m"(end)
+                     : "cc", "memory");
+    return sums;
 }
 
 #else
 
-static inline void pulsehr_multiply(
-    const pulsehr_patches *patches, const int8_t *input, const int8_t *next,
-    const int8_t *first, const int8_t *second, pulsehr_sums *sums)
+/* first and second: the weights of the two features; next: bytes to the input of the second output */
+static inline pulsehr_sums pulsehr_multiply(
+    const pulsehr_patches *patches, const int8_t *input, int32_t next, const int8_t *first,
+    const int8_t *second, pulsehr_sums sums)
 {
-    int32_t a = sums->first[0], b = sums->first[1], c = sums->second[0], d = sums->second[1];
-
     for (int32_t tap = 0; tap < patches->taps; ++tap) {
+        const int8_t *const after = input + next;
+
         for (int32_t k = 0; k < patches->depth; ++k) {
-            a += first[k] * input[k];
-            b += first[k] * next[k];
-            c += second[k] * input[k];
-            d += second[k] * next[k];
+            sums.a += first[k] * input[k];
+            sums.b += first[k] * after[k];
+            sums.c += second[k] * input[k];
+            sums.d += second[k] * after[k];
         }
         first += patches->depth;
         second += patches->depth;
-        input += patches->tap_step;
-        next += patches->tap_step;
+        input += patches->depth + patches->gap;
     }
-    sums->first[0] = a;
-    sums->first[1] = b;
-    sums->second[0] = c;
-    sums->second[1] = d;
+    return sums;
 }
 
 #endif
 
-#if PULSEHR_DSP
-/* Lay the inputs of each output side by side, each run filled up to n_bytes; returns the runs. */
-static pulsehr_patches pulsehr_gather(
-    const pulsehr_patches *patches, int32_t n, int32_t n_bytes, int8_t *gathered)
+/* Cut n outputs to low or more, beyond what int8 does; a ReLU has its zero there already. */
+static void pulsehr_cut(
+    const pulsehr_layer *layer, int8_t *output, int32_t n, int32_t output_step)
 {
-    const pulsehr_patches result = {gathered, 1, n_bytes, 0, n_bytes};
-
+    if (layer->low == INT8_MIN) {
+        return;
+    }
     for (int32_t step = 0; step < n; ++step) {
-        const int8_t *input = patches->input + step * patches->stride;
-        int8_t *place = gathered + step * n_bytes;
-
-        for (int32_t tap = 0; tap < patches->taps; ++tap) {
-            for (int32_t k = 0; k < patches->depth; ++k) {
-                *place++ = input[tap * patches->tap_step + k];
+        for (int32_t feature = 0; feature < layer->n_outputs; ++feature) {
+            if (output[feature] < layer->low) {
+                output[feature] = layer->low;
             }
         }
-        while (place < gathered + (step + 1) * n_bytes) {
-            *place++ = 0;
-        }
+        output += output_step;
     }
-    return result;
-}
-#endif
-
-static inline int8_t pulsehr_output(
-    const pulsehr_layer *layer, const pulsehr_scaling *scaling, int32_t sum)
-{
-    const int32_t value = pulsehr_requantize(scaling, sum) + layer->output_zero;
-
-    return (int8_t)pulsehr_clamp(value, layer->low, INT8_MAX);
 }
 
 void pulsehr_conv(
     const pulsehr_layer *layer, const int8_t *input, int32_t n, int8_t *output,
     int32_t output_step, uint8_t *scratch)
 {
-    const int32_t n_weights = layer->kernel * layer->depth;
+    const int32_t depth = layer->depth;
+    const int32_t n_weights = layer->kernel * depth;
     pulsehr_patches patches = {
-        input, layer->kernel, layer->depth, layer->dilation * layer->depth,
-        layer->stride * layer->depth};
+        input, layer->kernel, depth, (layer->dilation - 1) * depth, layer->stride * depth};
 
 #if PULSEHR_DSP
-    const int32_t n_bytes = (n_weights + 3) / 4 * 4;
+    const int32_t n_bytes = (n_weights + 7) / 8 * 8;
     uint32_t *const wide = (uint32_t *)(void *)scratch;
+    uint32_t *const end = wide + n_bytes;
 
-    if (layer->depth % 4 != 0) {
-        patches = pulsehr_gather(&patches, n, n_bytes, (int8_t *)scratch + 4 * n_bytes);
+    if (depth % 8 != 0) {
+        patches = pulsehr_gather(&patches, n, n_bytes, (int8_t *)end);
     }
+    const int32_t rounds = patches.depth / 8;
 #else
     (void)scratch;
 #endif
     for (int32_t feature = 0; feature < layer->n_outputs; feature += 2) {
-        const int32_t other = feature + 1 < layer->n_outputs ? feature + 1 : feature;
+        /* the last of an odd number of features, or of outputs, is computed twice */
+        const int32_t other = feature + 1 < layer->n_outputs ? 1 : 0;
         const int8_t *const first = layer->weights + feature * n_weights;
-        const int8_t *const second = layer->weights + other * n_weights;
-        const pulsehr_scaling one =
-            pulsehr_scaling_of(layer->bias, layer->multiplier, layer->shift, feature);
-        const pulsehr_scaling two =
-            pulsehr_scaling_of(layer->bias, layer->multiplier, layer->shift, other);
+        const int8_t *const second = first + other * n_weights;
+        const pulsehr_scaling one = pulsehr_scaling_of(layer, feature);
+        const pulsehr_scaling two = pulsehr_scaling_of(layer, feature + other);
+        const int8_t *values = patches.input;
+        int8_t *place = output + feature;
 
 #if PULSEHR_DSP
-        pulsehr_widen(first, second, n_weights, wide);
+        pulsehr_widen(first, second, n_weights, n_bytes, wide);
 #endif
-        for (int32_t step = 0; step < n; step += 2) {
-            const int32_t more = step + 1 < n ? 1 : 0; /* else the same output twice */
-            const int8_t *const values = patches.input + step * patches.stride;
-            const int8_t *const next = values + more * patches.stride;
-            int8_t *const place = output + step * output_step;
-            int8_t *const after = place + more * output_step;
-            pulsehr_sums sums = {{one.bias, one.bias}, {two.bias, two.bias}};
+        for (int32_t left = n; left > 0; left -= 2) {
+            const int32_t next = left > 1 ? patches.stride : 0;
+            int8_t *const after = place + (left > 1 ? output_step : 0);
+            pulsehr_sums sums = {one.bias, one.bias, two.bias, two.bias};
 
 #if PULSEHR_DSP
-            pulsehr_multiply(&patches, values, next, wide, &sums);
+            sums = pulsehr_multiply(&patches, values, next, wide, end, rounds, sums);
 #else
-            pulsehr_multiply(&patches, values, next, first, second, &sums);
+            sums = pulsehr_multiply(&patches, values, next, first, second, sums);
 #endif
-            place[feature] = pulsehr_output(layer, &one, sums.first[0]);
-            after[feature] = pulsehr_output(layer, &one, sums.first[1]);
-            place[other] = pulsehr_output(layer, &two, sums.second[0]);
-            after[other] = pulsehr_output(layer, &two, sums.second[1]);
+            place[0] = (int8_t)pulsehr_output(&one, sums.a);
+            after[0] = (int8_t)pulsehr_output(&one, sums.b);
+            place[other] = (int8_t)pulsehr_output(&two, sums.c);
+            after[other] = (int8_t)pulsehr_output(&two, sums.d);
+            values += 2 * patches.stride;
+            place += 2 * output_step;
         }
     }
+    pulsehr_cut(layer, output, n, output_step);
 }
 
 /* Means of `kernel` steps, the last of what is left; halves away from zero. */
@@ -361,20 +381,31 @@ void pulsehr_run_segment(const pulsehr_segment *segment, int32_t row, uint8_t *a
     }
 }
 
+/* A sum as an integer of any width, rounded twice; shift: of either sign */
+static int32_t pulsehr_wide_output(const pulsehr_dense_layer *layer, int32_t index, int32_t sum)
+{
+    const int32_t shift = layer->shift[index];
+    int32_t value =
+        pulsehr_high_product(shift > 0 ? sum * (1 << shift) : sum, layer->multiplier[index]);
+
+    if (shift < 0) {
+        value = (value + (value >> 31) + (1 << (-shift - 1))) >> -shift;
+    }
+    value = value < layer->low ? layer->low : value;
+    return value > layer->high ? layer->high : value;
+}
+
 void pulsehr_dense_s8_s16(const pulsehr_dense_layer *layer, const int8_t *input, int16_t *output)
 {
     const int8_t *weights = layer->weights;
 
     for (int32_t feature = 0; feature < layer->n_outputs; ++feature) {
-        const pulsehr_scaling scaling =
-            pulsehr_scaling_of(layer->bias, layer->multiplier, layer->shift, feature);
-        int32_t sum = scaling.bias;
+        int32_t sum = layer->bias[feature];
 
         for (int32_t k = 0; k < layer->n_inputs; ++k) {
             sum += *weights++ * input[k];
         }
-        sum = pulsehr_requantize(&scaling, sum);
-        output[feature] = (int16_t)pulsehr_clamp(sum, layer->low, layer->high);
+        output[feature] = (int16_t)pulsehr_wide_output(layer, feature, sum);
     }
 }
 
@@ -383,14 +414,11 @@ void pulsehr_dense_s16_s32(const pulsehr_dense_layer *layer, const int16_t *inpu
     const int8_t *weights = layer->weights;
 
     for (int32_t feature = 0; feature < layer->n_outputs; ++feature) {
-        const pulsehr_scaling scaling =
-            pulsehr_scaling_of(layer->bias, layer->multiplier, layer->shift, feature);
-        int32_t sum = scaling.bias;
+        int32_t sum = layer->bias[feature];
 
         for (int32_t k = 0; k < layer->n_inputs; ++k) {
             sum += *weights++ * input[k];
         }
-        sum = pulsehr_requantize(&scaling, sum);
-        output[feature] = pulsehr_clamp(sum, layer->low, layer->high);
+        output[feature] = pulsehr_wide_output(layer, feature, sum);
     }
 }
