@@ -22,8 +22,9 @@ PACKAGES = {
 #: Start-up, semihosting and linker script of an image; they come with exported models too.
 SUPPORT = ("startup.c", "semihosting.c", "semihosting.h", "cortex_m.ld")
 
-#: What every compilation has; unused functions and tables can then be left out by the linker.
-FLAGS = ("-mthumb", "-std=c11", "-ffunction-sections", "-fdata-sections")
+#: What every compilation has: unused functions and tables can be left out by the linker, and the
+#: calls and stack of functions are written beside the objects.
+FLAGS = ("-mthumb", "-std=c11", "-ffunction-sections", "-fdata-sections", "-fcallgraph-info=su")
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def cross_compile(
     options : sequence of str, default=()
         Further options, such as ``-DNAME`` or ``-Werror``.
     include_dirs : iterable of Path, default=()
-        Where other headers are.
+        Where the headers of libraries are; warnings in them are not given.
     sources : iterable of Path, default=()
         C files elsewhere, such as those of a library.
 
@@ -160,10 +161,10 @@ def cross_compile(
     doubles = sorted({path.stem for path in objects if objects.count(path) > 1})
     if doubles:
         raise ValueError(f"cross_compile: two C files have the name {doubles[0]}.c")
-    includes = [f"-I{Path(path).resolve()}" for path in include_dirs]
+    includes = [f"-isystem{Path(path).resolve()}" for path in include_dirs]
     flags = [*find_core(core).flags, *FLAGS, optimize, *options]
     if units:
-        _call(["arm-none-eabi-gcc", *flags, "-I.", *includes, "-c", *units], folder)
+        call_tool(["arm-none-eabi-gcc", *flags, "-I.", *includes, "-c", *units], folder)
     return objects
 
 
@@ -204,10 +205,19 @@ def link_image(objects: Iterable[Path], folder: Path, core: str = "cortex-m4") -
     )
     image = folder / "image.elf"
     script = place / "cortex_m.ld"
-    options = [*places, "-Wl,--gc-sections,--no-warn-rwx-segments", "-nostartfiles", "-T", script]
-    inputs = [*map(Path.resolve, objects), *map(Path.resolve, support)]
-    _call(
-        ["arm-none-eabi-gcc", *target.flags, "-mthumb", *options, *inputs, "-lm", "-o", image.name],
+    options = ["-mthumb", "-nostartfiles", "-Wl,--gc-sections,--no-warn-rwx-segments", *places]
+    inputs = [path.resolve() for path in (*objects, *support)]
+    call_tool(
+        [
+            "arm-none-eabi-gcc",
+            *target.flags,
+            *options,
+            f"-Wl,--script={script.resolve()}",
+            *inputs,
+            "-lm",
+            "-o",
+            image.name,
+        ],
         folder,
     )
     return image
@@ -314,7 +324,7 @@ def run_on(
         return run_image(link_image(objects, folder, core), core, plugins)
 
 
-def _call(command: Sequence[str | Path], folder: Path) -> str:
+def call_tool(command: Sequence[str | Path], folder: Path) -> str:
     """Run a tool in a folder and return what it printed."""
     find_tool(str(command[0]))
     done = subprocess.run(
