@@ -23,11 +23,8 @@ Counts = dict[str, int]
 def build_plugin(folder: Path) -> Path:
     """Compile the plug-in of QEMU for this machine."""
     plugin = folder.resolve() / "instruction_count.so"
-    subprocess.run(
-        [*find_compiler(), "-std=gnu11", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror"]
-        + ["-o", str(plugin), str(PLUGIN)],
-        check=True,
-    )
+    command = [*find_compiler(), "-std=gnu11", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra"]
+    subprocess.run([*command, "-Werror", "-o", str(plugin), str(PLUGIN)], check=True)
     return plugin
 
 
