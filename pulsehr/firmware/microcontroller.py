@@ -14,18 +14,12 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from pulsehr.firmware.c_source import portable_files
+from pulsehr.firmware.c_source import TARGETS, network_files
 from pulsehr.firmware.c_text import check_prefix
 from pulsehr.firmware.host import HostLibrary
 from pulsehr.firmware.integer import quantize_windows, run
 from pulsehr.firmware.memory import MemoryPlan, constant_bytes, plan_memory
 from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph, quantize
-
-#: What writes the C of each target.
-TARGETS: dict[str, Callable[[QuantizedGraph, MemoryPlan, str, str], dict[str, str]]] = {
-    "portable": portable_files,
-}
-
 
 class MicrocontrollerModel:
     """A student as integer C.
@@ -80,8 +74,8 @@ class MicrocontrollerModel:
         self.prefix = prefix
         self.target = target
         self.front = front
-        self.plan = plan_memory(graph)
-        self.files = TARGETS[target](graph, self.plan, prefix, _describe(front))
+        self.plan = plan_memory(graph, TARGETS[target].scratch)
+        self.files = network_files(graph, self.plan, prefix, _describe(front), TARGETS[target])
         self._library: HostLibrary | None = None
 
     def __repr__(self) -> str:

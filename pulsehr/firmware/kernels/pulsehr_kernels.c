@@ -252,6 +252,11 @@ void pulsehr_conv(
     pulsehr_patches patches = {
         input, layer->kernel, depth, (layer->dilation - 1) * depth, layer->stride * depth};
 
+#if PULSEHR_CONV_BY_CMSIS_NN
+    if (pulsehr_conv_cmsis_nn(layer, input, n, output, output_step, scratch)) {
+        return;
+    }
+#endif
 #if PULSEHR_DSP
     const int32_t n_bytes = (n_weights + 7) / 8 * 8;
     uint32_t *const wide = (uint32_t *)(void *)scratch;
