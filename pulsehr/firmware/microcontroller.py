@@ -14,18 +14,12 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from pulsehr.firmware.c_source import portable_files
+from pulsehr.firmware.c_source import TARGETS, network_files
 from pulsehr.firmware.c_text import check_prefix
 from pulsehr.firmware.host import HostLibrary
 from pulsehr.firmware.integer import quantize_windows, run
-from pulsehr.firmware.memory import MemoryPlan, flash_bytes, plan_memory
+from pulsehr.firmware.memory import MemoryPlan, constant_bytes, plan_memory
 from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph, quantize
-
-#: What writes the C of each target.
-TARGETS: dict[str, Callable[[QuantizedGraph, MemoryPlan, str, str], dict[str, str]]] = {
-    "portable": portable_files,
-}
-
 
 class MicrocontrollerModel:
     """A student as integer C.
@@ -80,8 +74,8 @@ class MicrocontrollerModel:
         self.prefix = prefix
         self.target = target
         self.front = front
-        self.plan = plan_memory(graph)
-        self.files = TARGETS[target](graph, self.plan, prefix, _describe(front))
+        self.plan = plan_memory(graph, TARGETS[target].scratch)
+        self.files = network_files(graph, self.plan, prefix, _describe(front), TARGETS[target])
         self._library: HostLibrary | None = None
 
     def __repr__(self) -> str:
@@ -99,7 +93,7 @@ class MicrocontrollerModel:
     @property
     def flash_bytes(self) -> int:
         """Bytes of constants in flash; the code, about 2 kB, is not counted."""
-        return self.plan.flash_bytes
+        return self.plan.constant_bytes
 
     @property
     def arena_bytes(self) -> int:
@@ -166,7 +160,7 @@ class MicrocontrollerModel:
         lines = [f"{'layer':<8} {'output':>14} {'MACs':>10} {'flash (B)':>10} {'tensor (B)':>10}"]
         for layer, shape, n_macs in zip(self.graph.layers, shapes, macs, strict=True):
             lines.append(
-                f"{layer.name:<8} {shape:>14} {n_macs:>10,} {flash_bytes(layer):>10,} "
+                f"{layer.name:<8} {shape:>14} {n_macs:>10,} {constant_bytes(layer):>10,} "
                 f"{layer.target_bytes:>10,}"
             )
         n_channels, n_times = self.graph.input_shape
