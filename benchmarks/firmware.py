@@ -30,6 +30,10 @@ from pulsehr.firmware.cortex_m_footprint import link_footprint
 MAIN = Path(__file__).with_name("firmware_main.c")
 
 
+class WrongResultError(Exception):
+    """The C does not run to its end, or computes something else than Python."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """What one window costs.
@@ -86,11 +90,11 @@ def measure(export: Export, core: str, optimize: str, plugin: Path) -> Cost:
         footprint = link_footprint(objects, ["infer"], folder, core)
         finished, regions = count_instructions(link_image(objects, folder, core), core, plugin)
     if finished.status != 0:
-        raise RuntimeError(f"status {finished.status}: {finished.stdout}{finished.stderr}")
+        raise WrongResultError(f"does not run: {finished.stdout.strip().splitlines()[-1]}")
     results, stack, heap = np.array([line.split() for line in finished.stdout.splitlines()], int).T
     worst = int(np.max(np.abs(results - export.expected)))
     if worst > export.tolerance:
-        raise RuntimeError(f"computed {results}, expected {export.expected}")
+        raise WrongResultError(f"wrong: computed {results}, expected {export.expected}")
     return Cost(
         max(regions, key=lambda counts: sum(counts.values())),
         footprint.flash_bytes,
@@ -137,7 +141,7 @@ def print_tables(
                     continue
                 try:
                     cost = measure(export(network, core), core, optimize, plugin)
-                except CannotExportError as error:
+                except (CannotExportError, WrongResultError) as error:
                     print(f"| {name} | {error} | | | | | | | |", flush=True)
                     continue
                 print(row(name, cost, network.n_macs), flush=True)

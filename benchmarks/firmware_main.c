@@ -19,8 +19,8 @@ void count_end(void);
 int32_t infer(const void *window);
 void *_sbrk(intptr_t step);
 
-/* from the linker script: where a heap may start */
-extern char end;
+/* from the linker script: where a heap may start, and where the stack does */
+extern char end, stack_top;
 
 static char *heap_end = &end;
 static char *heap_peak = &end;
@@ -30,6 +30,10 @@ void *_sbrk(intptr_t step)
 {
     char *const before = heap_end;
 
+    if (step > &stack_top - 4 * PAINTED_WORDS - heap_end) {
+        semihosting_print("the heap leaves the RAM of the machine\n");
+        semihosting_exit(1);
+    }
     heap_end += step;
     if (heap_end > heap_peak) {
         heap_peak = heap_end;

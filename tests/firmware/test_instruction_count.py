@@ -59,10 +59,10 @@ def test_the_benchmark_counts_the_same_twice(qemu, compiler, tmp_path, monkeypat
         for name in ("firmware_networks", "firmware_exporters", "firmware", "instruction_count")
     )
     plugin = counting.build_plugin(tmp_path)
-    export = exporters.pulsehr_c(networks.small_network(), "cortex-m4", target="portable")
+    export = exporters.pulsehr_c(networks.paper_student(), "cortex-m4", target="portable")
     costs = [benchmark.measure(export, "cortex-m4", "-O2", plugin) for _ in range(2)]
     assert costs[0] == costs[1]
-    assert costs[0].instructions > networks.small_network().n_macs // 4
+    assert costs[0].instructions > networks.paper_student().n_macs // 4
     assert costs[0].heap_bytes == 0
     assert 0 < costs[0].stack_bytes < 1024
 
@@ -72,9 +72,9 @@ def test_a_wrong_result_is_not_counted(qemu, compiler, tmp_path, monkeypatch):
         load(name, monkeypatch)
         for name in ("firmware_networks", "firmware_exporters", "firmware", "instruction_count")
     )
-    export = exporters.pulsehr_c(networks.small_network(), "cortex-m4", target="portable")
+    export = exporters.pulsehr_c(networks.paper_student(), "cortex-m4", target="portable")
     export.expected[0] += 1
-    with pytest.raises(RuntimeError, match=r"computed .* expected"):
+    with pytest.raises(benchmark.WrongResultError, match=r"computed .* expected"):
         benchmark.measure(export, "cortex-m4", "-O2", counting.build_plugin(tmp_path))
 
 
