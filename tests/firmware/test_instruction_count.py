@@ -48,9 +48,40 @@ def test_a_loop_is_counted_to_the_instruction(core, qemu, compiler, tmp_path, mo
     assert [set(counts) for counts in regions] == [{"main", "loop"}] * 3
     none, ten, twenty = (counts["loop"] for counts in regions)
     # nop, add, compare and branch; the M55 has a loop instruction for the last three
-    assert twenty - ten == 10 * {"cortex-m4": 4, "cortex-m55": 2}[core]
-    assert none < ten
+    assert twenty.instructions - ten.instructions == 10 * {"cortex-m4": 4, "cortex-m55": 2}[core]
+    assert none.instructions < ten.instructions
     assert counting.count_instructions(image, core, plugin)[1] == regions
+
+
+def test_cycles_are_those_of_the_tables(qemu, compiler, tmp_path, monkeypatch):
+    counting = load("instruction_count", monkeypatch)
+    code = {
+        "push {r4-r7, r10, lr}": 7,  # 1 + 6 registers
+        "ldr r2, [r1]": 2,
+        "ldr r3, [r1, #4]": 1,  # pipelined behind the load before
+        "mov r2, #0": 1,
+        "strb r3, [r1, r2]": 2,  # the address is a sum of registers
+        "strb r3, [r1, #1]": 1,
+        "ldrd r2, r3, [r1]": 3,
+        "smlad r3, r2, r2, r3": 1,
+        "smull r2, r3, r2, r3": 1,
+        "vldr s0, [r1]": 2,
+        "vmla.f32 s0, s1, s2": 3,
+        "vldmia r1, {s0-s3}": 5,
+        "udiv r2, r2, r3": 12,  # the most of 2 to 12
+        "pop {r4-r7, r10, pc}": 7 + 2,  # and the refill of the pipeline
+    }
+    lines = "".join(f'"{line}\\n"' for line in code)
+    main = f"""
+    static int numbers[16];
+    __attribute__((naked, noinline)) static void tried(int zero, int *at) {{ __asm__({lines}); }}
+    int main(void) {{ count_begin(); tried(0, numbers); count_end(); return 0; }}
+    """
+    objects = cross_compile({"main.c": counting.MARKERS + main}, tmp_path)
+    image = link_image(objects, tmp_path)
+    plugin = counting.build_plugin(tmp_path)
+    (counts,) = counting.count_instructions(image, "cortex-m4", plugin)[1]
+    assert counts["tried"] == (len(code), sum(code.values()))
 
 
 def test_the_benchmark_counts_the_same_twice(qemu, compiler, tmp_path, monkeypatch):
