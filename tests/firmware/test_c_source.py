@@ -206,8 +206,8 @@ def test_errors_are_returned_and_nothing_is_written(small, tmp_path, compiler):
     assert predict(library, window, 0) == (1, -1)
     assert predict(library, window, address + 1) == (2, -1)
     assert predict(library, window, address + 2) == (2, -1)
-    assert library.hr_predict(None, address, address) == 1
-    assert library.hr_predict(window.ctypes.data, address, None) == 1
+    assert library.hr_predict(None, address, address) == -1
+    assert library.hr_predict(window.ctypes.data, address, None) == -1
     assert not arena.any()
 
 
