@@ -109,7 +109,11 @@ def _products_of(layer: QuantizedLayer) -> Products:
 
 
 def _geometry(conv: Conv) -> dict[str, Any]:
-    return {"dilations": [1, conv.dilation], "pads": [0, conv.padding, 0, conv.padding]}
+    return {
+        "dilations": [1, conv.dilation],
+        "pads": [0, conv.padding, 0, conv.padding],
+        "strides": [1, conv.stride],
+    }
 
 
 # ------------------------------------------------------------------------------- exact

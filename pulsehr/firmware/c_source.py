@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from importlib.resources import files
-from typing import Any
+from itertools import zip_longest
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulsehr._version import __version__
 from pulsehr.firmware.c_text import array, defines, float_literal, integer_literal
-from pulsehr.firmware.graph import Conv, Dense, MeanPool
+from pulsehr.firmware.graph import Conv
 from pulsehr.firmware.integer import SATURATED_STEPS
 from pulsehr.firmware.memory import ALIGNMENT, MemoryPlan
-from pulsehr.firmware.quantization import QuantizedGraph, QuantizedLayer
+from pulsehr.firmware.quantization import Products, QuantizedGraph, QuantizedLayer
+from pulsehr.firmware.schedule import Segment, Stage
 
-#: The operator for a type of layer and the bits of its input and output.
-KERNELS: dict[tuple[type, int, int], str] = {
-    (Conv, 8, 8): "conv_s8",
-    (MeanPool, 8, 8): "mean_pool_s8",
-    (Dense, 8, 16): "dense_s8_s16",
-    (Dense, 16, 32): "dense_s16_s32",
-}
+#: The operator for the bits of input and output of the two dense layers.
+DENSE_KERNELS: dict[tuple[int, int], str] = {(8, 16): "dense_s8_s16", (16, 32): "dense_s16_s32"}
 
 #: How the files end that are filled from templates, and those of the operators.
 TEMPLATES = {
     "model.h": ".h",
     "model.c": ".c",
+    "network.h": "_network.h",
     "weights.h": "_weights.h",
     "weights.c": "_weights.c",
     "quantize.h": "_quantize.h",
@@ -46,7 +43,7 @@ def portable_files(
     graph : QuantizedGraph
         The network.
     plan : MemoryPlan
-        Where its tensors lie.
+        Its order, and where its tensors lie.
     prefix : str
         Starts every symbol and file name.
     front : str
@@ -81,10 +78,10 @@ def provenance(prefix: str) -> str:
 
 def _fields(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict[str, str]:
     """Compute what the templates are filled with."""
-    calls = _calls(graph, prefix)
     n_channels, n_times = graph.input_shape
     upper, input_format = prefix.upper(), graph.input_format
     scale = float_literal(input_format.scale)
+    schedule = plan.schedule
     return {
         "provenance": provenance(prefix),
         "prefix": prefix,
@@ -93,7 +90,7 @@ def _fields(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict[str, s
         "n_times": str(n_times),
         "input_bytes": str(n_channels * n_times),
         "arena_bytes": str(plan.arena_bytes),
-        "flash_bytes": str(plan.flash_bytes),
+        "flash_bytes": str(plan.constant_bytes),
         "alignment": str(ALIGNMENT),
         "scale": scale,
         "zero_point": str(input_format.zero_point),
@@ -109,138 +106,192 @@ def _fields(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict[str, s
                 (f"{upper}_ARENA_ALIGNMENT", ALIGNMENT, "its address is a multiple of this"),
             ]
         ).rstrip(),
-        "offsets": _offsets(graph, plan, upper),
-        "fits": "\n".join(_fit(layer, upper) for layer in graph.layers[:-1]),
-        "tensors": "\n".join(_tensor(layer, upper) for layer in graph.layers[:-1]),
-        "calls": calls,
-        "records": "\n".join(
-            f"extern const {prefix}_{_RECORDS[type(layer.layer)][0]} {prefix}_{layer.name};"
-            for layer in graph.layers
+        "places": defines(
+            [
+                (f"{upper}_ROW_OFFSET", _input_offset(plan, 0), "samples of a row"),
+                (f"{upper}_ROW_SEGMENTS", len(schedule.row_segments), "run for each row"),
+                (f"{upper}_SEGMENTS", len(schedule.segments), "and on the rows together"),
+                *(
+                    (f"{upper}_{layer.name.upper()}_OFFSET", plan.offset(layer.name, "input"), note)
+                    for layer, note in zip(schedule.dense, _dense_notes(plan), strict=True)
+                ),
+            ]
+        ).rstrip(),
+        "dense_calls": _dense_calls(plan, prefix),
+        "dense_records": "\n".join(
+            f"extern const {prefix}_dense_layer {prefix}_{layer.name};" for layer in schedule.dense
         ),
-        "tables": "\n".join(_tables(layer, prefix) for layer in graph.layers),
+        "n_segments": str(len(schedule.segments)),
+        "tables": "\n".join(
+            [
+                *(_stage_tables(s, prefix) for seg in schedule.segments for s in seg.stages),
+                *(_dense_tables(layer, prefix) for layer in schedule.dense),
+                *(_segment_layers(plan, k, prefix) for k in range(len(schedule.segments))),
+                _segment_table(plan, prefix),
+            ]
+        ),
     }
 
 
-def _offsets(graph: QuantizedGraph, plan: MemoryPlan, upper: str) -> str:
-    """First byte of each tensor as a macro."""
-    shapes = {layer.name: _shape_text(layer) for layer in graph.layers}
-    return defines(
-        [(f"{upper}_{name.upper()}_OFFSET", n, shapes[name]) for name, n in plan.offsets.items()]
-    ).rstrip()
+def _dense_notes(plan: MemoryPlan) -> list[str]:
+    return [
+        f"{int(np.prod(layer.source_shape))} int{layer.source.bits}"
+        for layer in plan.schedule.dense
+    ]
 
 
-def _shape_text(layer: QuantizedLayer) -> str:
-    shape = ", ".join(str(size) for size in layer.target_shape)
-    return f"({shape}) int{layer.target.bits}"
-
-
-def _fit(layer: QuantizedLayer, upper: str) -> str:
-    """Assert that a tensor lies in the arena."""
-    return (
-        f"_Static_assert({upper}_{layer.name.upper()}_OFFSET + {layer.target_bytes} <= "
-        f'{upper}_ARENA_BYTES, "{layer.name} leaves the arena");'
-    )
-
-
-def _tensor(layer: QuantizedLayer, upper: str) -> str:
-    """Declare the pointer to a tensor."""
-    kind = f"int{layer.target.bits}_t"
-    place = f"bytes + {upper}_{layer.name.upper()}_OFFSET"
-    value = place if layer.target.bits == 8 else f"({kind} *)(void *)({place})"
-    return f"    {kind} *const {layer.name} = {value};"
-
-
-def _calls(graph: QuantizedGraph, prefix: str) -> str:
-    """One call per layer, from the window to the heart rate."""
-    lines, source = [], "window"
-    for layer in graph.layers:
-        key = (type(layer.layer), layer.source.bits, layer.target.bits)
-        if key not in KERNELS:
+def _dense_calls(plan: MemoryPlan, prefix: str) -> str:
+    """One call per dense layer, each on the output of the one before."""
+    lines = []
+    for layer, after in zip_longest(plan.schedule.dense, plan.schedule.dense[1:]):
+        bits = (layer.source.bits, layer.target.bits)
+        if bits not in DENSE_KERNELS:
             raise ValueError(
-                f"layer {layer.name!r}: no operator {key[0].__name__} from {key[1]} to {key[2]} "
-                f"bits; before the last dense layer must come another"
+                f"layer {layer.name!r}: no operator Dense from {bits[0]} to {bits[1]} bits; "
+                f"before the last dense layer must come exactly one other"
             )
-        target = "bpm_q8" if layer is graph.layers[-1] else layer.name
-        lines.append(f"    {prefix}_{KERNELS[key]}(&{prefix}_{layer.name}, {source}, {target});")
-        source = target
+        source = f"bytes + {prefix.upper()}_{layer.name.upper()}_OFFSET"
+        if layer.source.bits == 16:
+            source = f"(const int16_t *)(const void *)({source})"
+        target = "&bpm_q8"
+        if after is not None:
+            target = f"(int16_t *)(void *)(bytes + {prefix.upper()}_{after.name.upper()}_OFFSET)"
+        lines.append(
+            f"    {prefix}_{DENSE_KERNELS[bits]}(\n"
+            f"        &{prefix}_{layer.name}, {source},\n        {target});"
+        )
     return "\n".join(lines)
 
 
-def _tables(layer: QuantizedLayer, prefix: str) -> str:
-    """Write the tables and the record of a layer."""
-    kind, record = _RECORDS[type(layer.layer)]
+def _input_offset(plan: MemoryPlan, index: int) -> int:
+    """First byte of the input of a segment, after its padding, or of the first dense layer."""
+    segments = plan.schedule.segments
+    if index == len(segments):
+        return plan.offset(plan.schedule.dense[0].name, "input")
+    first = segments[index].stages[0]
+    return plan.offset(first.name, "input") + first.padding * first.depth
+
+
+def _stage_tables(stage: Stage, prefix: str) -> str:
+    """Write the tables of a layer along time."""
+    if stage.layer.products is None:
+        return ""
+    conv = stage.layer.layer
+    assert isinstance(conv, Conv)
+    # (n_out, rows, taps, n_in) to (n_out, taps, depth): a time step holds all rows
+    weights = stage.layer.products.weights.transpose(0, 2, 1, 3)
+    return _tables(stage.layer, weights, prefix)
+
+
+def _dense_tables(layer: QuantizedLayer, prefix: str) -> str:
+    """Write the tables and the record of a dense layer."""
+    products = _products_of(layer)
+    rows = [
+        *_table_rows(f"{prefix}_{layer.name}"),
+        ("n_inputs", products.weights.shape[1]),
+        ("n_outputs", products.weights.shape[0]),
+        ("low", integer_literal(layer.lowest)),
+        ("high", layer.target.high),
+    ]
+    record = _record(rows, "    ")
+    return (
+        f"{_tables(layer, products.weights, prefix)}"
+        f"const {prefix}_dense_layer {prefix}_{layer.name} = {{\n{record}\n}};\n"
+    )
+
+
+def _tables(layer: QuantizedLayer, weights: NDArray[np.int8], prefix: str) -> str:
+    """Write weights, biases that hold the zero of the input, multipliers and shifts."""
+    products = _products_of(layer)
     name = f"{prefix}_{layer.name}"
-    source, target = (
+    sums = weights.reshape(len(weights), -1).astype(np.int64).sum(axis=1)
+    bias = products.bias - layer.source.zero_point * sums
+    shapes = (
         ", ".join(str(size) for size in shape) for shape in (layer.source_shape, layer.target_shape)
     )
-    text = f"/* {layer.name}: ({source}) to ({target}) */\n"
-    if layer.products is not None:
-        products = layer.products
-        for suffix, ctype, values in (
-            ("weights", "int8_t", products.weights),
-            ("bias", "int32_t", products.bias),
-            ("multiplier", "int32_t", products.multiplier),
-            ("shift", "int8_t", products.shift),
-        ):
-            text += array(f"static const {ctype} {name}_{suffix}[{values.size}]", values)
-    rows = [*record(layer), *_product_rows(layer, name)]
+    text = f"/* {layer.name}: ({next(shapes)}) to ({next(shapes)}) */\n"
+    for suffix, ctype, values in (
+        ("weights", "int8_t", weights),
+        ("bias", "int32_t", bias),
+        ("multiplier", "int32_t", products.multiplier),
+        ("shift", "int8_t", products.shift),
+    ):
+        text += array(f"static const {ctype} {name}_{suffix}[{values.size}]", values)
+    return text
+
+
+def _table_rows(name: str) -> list[tuple[str, object]]:
+    return [(table, f"{name}_{table}") for table in ("weights", "bias", "multiplier", "shift")]
+
+
+def _segment_layers(plan: MemoryPlan, index: int, prefix: str) -> str:
+    """Write the records of the layers of a segment."""
+    stages = plan.schedule.segments[index].stages
+    records = [
+        _record(_stage_rows(plan, stage, "lines" if k else "input", prefix), "        ")
+        for k, stage in enumerate(stages)
+    ]
+    body = "\n".join(
+        f"    {{ /* {stage.name} */\n{record}\n    }},"
+        for stage, record in zip(stages, records, strict=True)
+    )
+    name = f"static const {prefix}_layer {prefix}_layers_{index}[{len(stages)}]"
+    return f"{name} = {{\n{body}\n}};\n"
+
+
+def _stage_rows(plan: MemoryPlan, stage: Stage, kind: str, prefix: str) -> list[tuple[str, object]]:
+    layer = stage.layer
+    tables = [] if layer.products is None else _table_rows(f"{prefix}_{layer.name}")
+    return [
+        *tables,
+        *((name, getattr(stage, name)) for name in ("depth", "n_outputs", "kernel")),
+        *((name, getattr(stage, name)) for name in ("dilation", "stride", "padding")),
+        ("lines", plan.offset(stage.name, kind)),
+        ("input_zero", layer.source.zero_point),
+        ("output_zero", layer.target.zero_point),
+        ("low", layer.lowest),
+    ]
+
+
+def _segment_table(plan: MemoryPlan, prefix: str) -> str:
+    segments = plan.schedule.segments
+    body = "\n".join(
+        f"    {{ /* {segment.name} */\n{_record(_segment_rows(plan, k, prefix), '        ')}\n    }},"
+        for k, segment in enumerate(segments)
+    )
+    return f"const {prefix}_segment {prefix}_segments[{len(segments)}] = {{\n{body}\n}};\n"
+
+
+def _segment_rows(plan: MemoryPlan, index: int, prefix: str) -> list[tuple[str, object]]:
+    segment = plan.schedule.segments[index]
+    n_outputs = segment.stages[-1].n_outputs
+    gathers = segment.per_row and _is_last_per_row(plan, segment)
+    n_rows = plan.schedule.n_rows if gathers else 1
+    has_scratch = any(stage.layer.products is not None for stage in segment.stages)
+    return [
+        ("layers", f"{prefix}_layers_{index}"),
+        ("n_layers", len(segment.stages)),
+        ("width", segment.width),
+        ("tile", segment.tile),
+        ("output", _input_offset(plan, index + 1)),
+        ("output_step", n_rows * n_outputs),
+        ("row_step", n_outputs if gathers else 0),
+        ("scratch", plan.offset(segment.stages[0].name, "scratch") if has_scratch else 0),
+    ]
+
+
+def _is_last_per_row(plan: MemoryPlan, segment: Segment) -> bool:
+    return segment is plan.schedule.row_segments[-1]
+
+
+def _record(rows: list[tuple[str, object]], indent: str) -> str:
     width = max(len(field) for field, _ in rows)
-    body = "\n".join(f"    .{field:<{width}} = {value}," for field, value in rows)
-    return f"{text}const {prefix}_{kind} {name} = {{\n{body}\n}};\n"
+    return "\n".join(f"{indent}.{field:<{width}} = {value}," for field, value in rows)
 
 
-def _product_rows(layer: QuantizedLayer, name: str) -> list[tuple[str, object]]:
-    if layer.products is None:
-        return []
-    tables = ("weights", "bias", "multiplier", "shift")
-    return [
-        *((f"products.{table}", f"{name}_{table}") for table in tables),
-        ("products.input_zero", layer.source.zero_point),
-        ("products.output_zero", layer.target.zero_point),
-        ("products.output_low", integer_literal(layer.lowest)),
-        ("products.output_high", layer.target.high),
-    ]
-
-
-def _conv_rows(layer: QuantizedLayer) -> list[tuple[str, object]]:
-    assert isinstance(layer.layer, Conv)
-    _, kernel_height, kernel_width, _ = layer.layer.weights.shape
-    places = ("height", "width", "depth")
-    return [
-        *((f"input_{place}", n) for place, n in zip(places, layer.source_shape, strict=True)),
-        *((f"output_{place}", n) for place, n in zip(places, layer.target_shape, strict=True)),
-        ("kernel_height", kernel_height),
-        ("kernel_width", kernel_width),
-        ("dilation", layer.layer.dilation),
-        ("padding", layer.layer.padding),
-    ]
-
-
-def _pool_rows(layer: QuantizedLayer) -> list[tuple[str, object]]:
-    assert isinstance(layer.layer, MeanPool)
-    height, input_width, depth = layer.source_shape
-    return [
-        ("height", height),
-        ("input_width", input_width),
-        ("depth", depth),
-        ("output_width", layer.target_shape[1]),
-        ("size", layer.layer.size),
-    ]
-
-
-def _dense_rows(layer: QuantizedLayer) -> list[tuple[str, object]]:
-    return [
-        ("n_inputs", int(np.prod(layer.source_shape))),
-        ("n_outputs", int(np.prod(layer.target_shape))),
-    ]
-
-
-#: The C type of a layer's record, and what fills it beside the tables of products.
-_RECORDS: dict[type, tuple[str, Callable[[QuantizedLayer], list[tuple[str, Any]]]]] = {
-    Conv: ("conv_layer", _conv_rows),
-    MeanPool: ("mean_pool_layer", _pool_rows),
-    Dense: ("dense_layer", _dense_rows),
-}
+def _products_of(layer: QuantizedLayer) -> Products:
+    assert layer.products is not None
+    return layer.products
 
 
 def _rename(name: str, prefix: str) -> str:

@@ -38,6 +38,8 @@ class Conv:
         Zeros before and after the time steps.
     relu : bool, default=False
         Replace negative outputs by zero.
+    stride : int, default=1
+        Time steps from one output to the next.
     """
 
     name: str
@@ -46,13 +48,15 @@ class Conv:
     dilation: int = 1
     padding: int = 0
     relu: bool = False
+    stride: int = 1
 
     def output_shape(self, shape: Shape) -> Shape:
         """Shape of the output for an input of `shape`."""
         height, width, depth = shape
         n_out, kernel_height, kernel_width, n_in = self.weights.shape
         rows = height - kernel_height + 1
-        times = width + 2 * self.padding - self.dilation * (kernel_width - 1)
+        free = width + 2 * self.padding - self.dilation * (kernel_width - 1) - 1
+        times = free // self.stride + 1
         if depth != n_in or rows < 1 or times < 1:
             raise _misfit(self.name, f"kernel {self.weights.shape[1:]}", shape)
         return rows, times, n_out
@@ -65,7 +69,7 @@ class Conv:
     def run(self, x: FloatArray) -> FloatArray:
         """Map (n, height, width, depth) to (n, *output_shape)."""
         weights = self.weights.reshape(len(self.weights), -1)
-        patches = gather_patches(x, self.weights.shape[1:3], self.dilation, self.padding)
+        patches = gather_patches(x, self)
         return _activate(patches @ weights.T + self.bias, self.relu)
 
 
@@ -254,16 +258,14 @@ def measure_ranges(graph: Graph, windows: ArrayLike) -> dict[str, tuple[float, f
     return ranges
 
 
-def gather_patches(
-    x: NDArray[Any], kernel: tuple[int, ...], dilation: int, padding: int
-) -> NDArray[Any]:
+def gather_patches(x: NDArray[Any], conv: Conv) -> NDArray[Any]:
     """Lay the inputs of each output side by side: (n, rows, times, kernel_size * depth)."""
-    kernel_height, kernel_width = kernel
-    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (0, 0)))
-    rows = x.shape[1] - kernel_height + 1
-    times = x.shape[2] - dilation * (kernel_width - 1)
+    _, kernel_height, kernel_width, _ = conv.weights.shape
+    rows, times, _ = conv.output_shape((x.shape[1], x.shape[2], x.shape[3]))
+    x = np.pad(x, ((0, 0), (0, 0), (conv.padding, conv.padding), (0, 0)))
+    reach = (times - 1) * conv.stride + 1
     taps = [
-        x[:, i : i + rows, j * dilation : j * dilation + times]
+        x[:, i : i + rows, j * conv.dilation : j * conv.dilation + reach : conv.stride]
         for i in range(kernel_height)
         for j in range(kernel_width)
     ]

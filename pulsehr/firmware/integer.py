@@ -143,7 +143,7 @@ def _run_conv(layer: QuantizedLayer, x: NDArray[Any]) -> NDArray[Any]:
     conv, products = layer.layer, _products_of(layer)
     assert isinstance(conv, Conv)
     offset = x.astype(_exact_dtype(products)) - layer.source.zero_point
-    return _sum(layer, gather_patches(offset, conv.weights.shape[1:3], conv.dilation, conv.padding))
+    return _sum(layer, gather_patches(offset, conv))
 
 
 def _run_dense(layer: QuantizedLayer, x: NDArray[Any]) -> NDArray[Any]:

@@ -73,6 +73,7 @@ def _conv(name: str, module: nn.Conv2d, shape: Shape) -> Conv:
         dilation=module.dilation[1],
         padding=int(module.padding[1]),
         relu=isinstance(module, RectifiedConv2d),
+        stride=module.stride[1],
     )
 
 

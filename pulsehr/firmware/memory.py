@@ -2,91 +2,231 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from pulsehr.firmware.graph import Conv, Dense, MeanPool
+import numpy as np
+
+from pulsehr.firmware.graph import MeanPool
 from pulsehr.firmware.quantization import QuantizedGraph, QuantizedLayer
+from pulsehr.firmware.schedule import Schedule, Segment, Stage, split
 
 #: Every tensor starts at a multiple of this, which also the arena must.
 ALIGNMENT = 4
 
-#: Bytes that 32-bit offsets in C can address.
-MAX_ARENA_BYTES = 2**31 - 1
+#: Bytes that the 16-bit offsets in the tables of the C can address.
+MAX_ARENA_BYTES = 2**16 - 1
 
-#: Bytes of the record of a layer where int32 and pointers take 4.
-RECORD_BYTES: dict[type, int] = {Conv: 72, MeanPool: 20, Dense: 40}
+#: Fewest time steps that a segment takes at a time: fewer, and its weights are read too often.
+MIN_TILE = 16
+
+#: Bytes of inputs that the kernel with DSP instructions takes at a time.
+VECTOR = 8
+
+#: Bytes of the C record of a layer along time, of a segment and of a dense layer where a pointer
+#: takes 4.
+STAGE_BYTES, SEGMENT_BYTES, DENSE_BYTES = 32, 20, 36
 
 
 @dataclass(frozen=True)
-class MemoryPlan:
-    """Where tensors lie and what a network takes.
+class Block:
+    """A stretch of the arena.
 
     Parameters
     ----------
-    offsets : mapping of str to int
-        First byte in the arena of each layer's output. The window itself and the heart rate
-        lie with the caller.
-    arena_bytes : int
-        RAM that `offsets` need, without window and stack.
-    flash_bytes : int
-        Constants: weights (1 byte each), biases and multipliers (4), shifts (1) and a record of
-        each layer's shape and tables. The code, about 2 kB, is not counted.
+    name : str
+        The layer whose input, lines or scratch it holds.
+    kind : {"input", "lines", "scratch"}
+        "input": the whole input of a segment or dense layer; "lines": the steps of a layer's
+        input that are held inside a segment; "scratch": what a layer's kernel works in.
+    n_bytes : int
+        Its size.
+    first, last : int
+        Steps of the schedule between which it is in use: 0 takes in a row, then come the
+        segments and the dense layers.
+    offset : int, default=0
+        Its first byte in the arena.
     """
 
-    offsets: Mapping[str, int]
+    name: str
+    kind: str
+    n_bytes: int
+    first: int
+    last: int
+    offset: int = 0
+
+    def meets(self, other: Block) -> bool:
+        """Tell whether both are in use at the same time."""
+        return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryPlan:
+    """In which order a network runs and where its tensors lie.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The order.
+    blocks : tuple of Block
+        The stretches of the arena.
+    arena_bytes : int
+        RAM that they need, without the samples and the stack.
+    constant_bytes : int
+        Constants in flash: weights (1 byte each), biases and multipliers (4), shifts (1) and
+        the records of layers. Code is not counted.
+    """
+
+    schedule: Schedule
+    blocks: tuple[Block, ...]
     arena_bytes: int
-    flash_bytes: int
+    constant_bytes: int
 
-    def __reduce__(self) -> tuple[type[MemoryPlan], tuple[dict[str, int], int, int]]:
-        """Pickle the offsets as a plain dict."""
-        return MemoryPlan, (dict(self.offsets), self.arena_bytes, self.flash_bytes)
-
-    def __post_init__(self) -> None:
-        """Make the offsets read-only."""
-        object.__setattr__(self, "offsets", MappingProxyType(dict(self.offsets)))
+    def offset(self, name: str, kind: str) -> int:
+        """First byte of a block in the arena."""
+        return next(b.offset for b in self.blocks if (b.name, b.kind) == (name, kind))
 
 
-def plan_memory(graph: QuantizedGraph) -> MemoryPlan:
-    """Place every tensor in the arena.
+#: Computes the bytes of scratch of a layer from the most outputs that a run of it gives.
+Scratch = Callable[[Stage, int], int]
 
-    The output of a layer lives until the next layer has run. The largest tensors are placed
-    first, each at the lowest offset that no tensor alive at the same time covers.
+
+def portable_scratch(stage: Stage, n_outputs: int) -> int:
+    """Bytes in which a kernel in C works: two rows of weights as int16, and gathered inputs."""
+    if isinstance(stage.layer.layer, MeanPool):
+        return 0
+    n_bytes = _align(stage.kernel * stage.depth, VECTOR)
+    return 4 * n_bytes + (n_outputs * n_bytes if stage.depth % VECTOR else 0)
+
+
+def cmsis_nn_scratch(stage: Stage, n_outputs: int) -> int:
+    """Bytes that CMSIS-NN needs besides, if it runs the convolutions.
+
+    Four columns of inputs cover every path of its convolutions; multiplier and shift of each
+    output are handed to it as int32.
+    """
+    if isinstance(stage.layer.layer, MeanPool):
+        return 0
+    columns = 4 * _align(stage.kernel * stage.depth, 16)
+    return max(portable_scratch(stage, n_outputs), columns + 8 * stage.n_outputs)
+
+
+def plan_memory(graph: QuantizedGraph, scratch: Scratch = portable_scratch) -> MemoryPlan:
+    """Choose the tiles of a network and place its tensors in the arena.
+
+    Every segment takes as many time steps at a time as fit into what the largest segment needs
+    with `MIN_TILE`. Then the largest blocks are placed first, each at the lowest offset that
+    no block in use at the same time covers.
 
     Parameters
     ----------
     graph : QuantizedGraph
         The network.
+    scratch : callable, default=portable_scratch
+        Bytes that the kernels of the target need.
 
     Returns
     -------
     MemoryPlan
-        Offsets and sizes.
+        Order, offsets and sizes.
 
     Raises
     ------
     ValueError
-        If the arena leaves 32 bits.
+        If the layers come in an order that firmware can't run, or the arena leaves 16 bits.
     """
-    inner = graph.layers[:-1]
-    placed: dict[int, tuple[int, int]] = {}
-    for index in sorted(range(len(inner)), key=lambda i: (-inner[i].target_bytes, i)):
-        taken = sorted(placed[i] for i in (index - 1, index + 1) if i in placed)
-        start = _lowest_gap(taken, inner[index].target_bytes)
-        placed[index] = start, start + inner[index].target_bytes
-    # at least one step, as C knows no empty array
-    arena_bytes = _align(max((end for _, end in placed.values()), default=1))
+    segments, dense = split(graph)
+    n_rows = graph.input_shape[0]
+    least = [
+        _peak(_tiled(segments, MIN_TILE), dense, n_rows, scratch, k) for k in range(len(segments))
+    ]
+    chosen = list(_tiled(segments, MIN_TILE))
+    for index, segment in enumerate(segments):
+        for tile in _tiles(segment):
+            tried = [*chosen[:index], replace(segment, tile=tile), *chosen[index + 1 :]]
+            if _peak(tried, dense, n_rows, scratch, index) <= max(least):
+                chosen = tried
+                break
+    schedule = Schedule(tuple(chosen), tuple(dense), n_rows)
+    blocks = _place(_blocks(chosen, dense, n_rows, scratch))
+    arena_bytes = _align(max(block.offset + block.n_bytes for block in blocks))
     if arena_bytes > MAX_ARENA_BYTES:
-        raise ValueError(f"plan_memory: the arena takes {arena_bytes} bytes, beyond 32 bits")
-    offsets = {inner[index].name: start for index, (start, _) in sorted(placed.items())}
-    return MemoryPlan(offsets, arena_bytes, sum(flash_bytes(layer) for layer in graph.layers))
+        raise ValueError(
+            f"plan_memory: the arena takes {arena_bytes} bytes, expected at most "
+            f"{MAX_ARENA_BYTES}: choose a shorter window or fewer filters"
+        )
+    constants = sum(constant_bytes(layer) for layer in graph.layers)
+    return MemoryPlan(schedule, blocks, arena_bytes, constants + SEGMENT_BYTES * len(segments))
 
 
-def flash_bytes(layer: QuantizedLayer) -> int:
-    """Bytes of a layer's constants."""
-    tables = 0 if layer.products is None else layer.products.n_bytes
-    return tables + RECORD_BYTES[type(layer.layer)]
+def constant_bytes(layer: QuantizedLayer) -> int:
+    """Bytes of a layer's tables and record."""
+    if layer.products is None:
+        return STAGE_BYTES
+    streamed = layer.target.bits == 8
+    return layer.products.n_bytes + (STAGE_BYTES if streamed else DENSE_BYTES)
+
+
+def _tiles(segment: Segment) -> list[int]:
+    """Tiles that a segment may have, the largest first."""
+    sizes = [segment.width]
+    tile = MIN_TILE
+    while tile < segment.width:
+        sizes.append(tile)
+        tile += MIN_TILE
+    return sorted(sizes, reverse=True)
+
+
+def _tiled(segments: Sequence[Segment], tile: int) -> list[Segment]:
+    return [replace(segment, tile=min(tile, segment.width)) for segment in segments]
+
+
+def _peak(
+    segments: Sequence[Segment],
+    dense: Sequence[QuantizedLayer],
+    n_rows: int,
+    scratch: Scratch,
+    index: int,
+) -> int:
+    """Bytes in use while segment `index` runs."""
+    blocks = _blocks(segments, dense, n_rows, scratch)
+    return sum(_align(b.n_bytes) for b in blocks if b.first <= index + 1 <= b.last)
+
+
+def _blocks(
+    segments: Sequence[Segment], dense: Sequence[QuantizedLayer], n_rows: int, scratch: Scratch
+) -> list[Block]:
+    blocks = []
+    for step, segment in enumerate(segments, 1):
+        first, *inner = segment.stages
+        # what the rows are gathered in is written from the first row on
+        gathers = not segment.per_row and (step == 1 or segments[step - 2].per_row)
+        begin = 0 if gathers and n_rows > 1 else step - 1
+        n_bytes = segment.input_steps * first.depth
+        blocks.append(Block(first.name, "input", n_bytes, begin, step))
+        lines = segment.lines()
+        blocks += [Block(s.name, "lines", lines[s.name] * s.depth, step, step) for s in inner]
+        most = segment.most_outputs()
+        work = max(scratch(stage, most[stage.name]) for stage in segment.stages)
+        if work:
+            blocks.append(Block(first.name, "scratch", work, step, step))
+    for step, layer in enumerate(dense, len(segments) + 1):
+        n_bytes = int(np.prod(layer.source_shape)) * layer.source.n_bytes
+        blocks.append(Block(layer.name, "input", n_bytes, step - 1, step))
+    return blocks
+
+
+def _place(blocks: list[Block]) -> tuple[Block, ...]:
+    placed: dict[int, Block] = {}
+    for index in sorted(range(len(blocks)), key=lambda k: (-blocks[k].n_bytes, k)):
+        block = blocks[index]
+        taken = sorted(
+            (other.offset, other.offset + other.n_bytes)
+            for other in placed.values()
+            if other.meets(block)
+        )
+        placed[index] = replace(block, offset=_lowest_gap(taken, block.n_bytes))
+    return tuple(placed[index] for index in range(len(blocks)))
 
 
 def _lowest_gap(taken: list[tuple[int, int]], n_bytes: int) -> int:
@@ -99,5 +239,5 @@ def _lowest_gap(taken: list[tuple[int, int]], n_bytes: int) -> int:
     return start
 
 
-def _align(offset: int) -> int:
-    return -(-offset // ALIGNMENT) * ALIGNMENT
+def _align(offset: int, to: int = ALIGNMENT) -> int:
+    return -(-offset // to) * to

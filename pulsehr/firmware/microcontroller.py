@@ -18,7 +18,7 @@ from pulsehr.firmware.c_source import portable_files
 from pulsehr.firmware.c_text import check_prefix
 from pulsehr.firmware.host import HostLibrary
 from pulsehr.firmware.integer import quantize_windows, run
-from pulsehr.firmware.memory import MemoryPlan, flash_bytes, plan_memory
+from pulsehr.firmware.memory import MemoryPlan, constant_bytes, plan_memory
 from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph, quantize
 
 #: What writes the C of each target.
@@ -99,7 +99,7 @@ class MicrocontrollerModel:
     @property
     def flash_bytes(self) -> int:
         """Bytes of constants in flash; the code, about 2 kB, is not counted."""
-        return self.plan.flash_bytes
+        return self.plan.constant_bytes
 
     @property
     def arena_bytes(self) -> int:
@@ -166,7 +166,7 @@ class MicrocontrollerModel:
         lines = [f"{'layer':<8} {'output':>14} {'MACs':>10} {'flash (B)':>10} {'tensor (B)':>10}"]
         for layer, shape, n_macs in zip(self.graph.layers, shapes, macs, strict=True):
             lines.append(
-                f"{layer.name:<8} {shape:>14} {n_macs:>10,} {flash_bytes(layer):>10,} "
+                f"{layer.name:<8} {shape:>14} {n_macs:>10,} {constant_bytes(layer):>10,} "
                 f"{layer.target_bytes:>10,}"
             )
         n_channels, n_times = self.graph.input_shape

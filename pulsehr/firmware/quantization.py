@@ -24,14 +24,19 @@ from numpy.typing import NDArray
 
 from pulsehr.firmware.graph import Conv, Dense, FloatArray, Graph, MeanPool, Shape
 
-#: Largest sum after a shift to the left; int32 keeps room to add a zero point.
-SUM_MAX = 2**31 - 1 - 256
+#: Largest sum after a shift to the left: doubled, as C does before it takes the high half of the
+#: product with the multiplier, it still fits int32.
+SUM_MAX = 2**30 - 1
 
 #: Largest int8 weight; -128 stays unused so that weights are symmetric.
 WEIGHT_MAX = 127
 
-#: Largest quantized bias; the other half of int32 is left to the products.
-BIAS_MAX = 2**30
+#: Largest quantized bias; the other half of the sums is left to the products.
+BIAS_MAX = 2**29
+
+#: Range of the factors from the step of a sum to that of an int8 output. Above, an output would be
+#: finer than the sums; below, weights would be finer than an output can show.
+FACTOR_MAX, FACTOR_MIN = 0.49, 2.0**-20
 
 #: How far beyond its measured range the int16 input of the last layer reaches.
 HEADROOM = 2.0
@@ -248,7 +253,7 @@ def _format_of_output(
     low, high = _range_of(name, ranges)
     if left == 1:
         return Format(16, max(HEADROOM * max(-low, high) / (2**15 - 1), finest) or 1.0)
-    return _asymmetric(low, max((high - low) / 255, finest) or 1.0)
+    return _asymmetric(low, max((high - low) / 255, finest / FACTOR_MAX) or 1.0)
 
 
 def _asymmetric(low: float, scale: float) -> Format:
@@ -268,6 +273,8 @@ def _scales_of_weights(layer: Conv | Dense, source_scale: float) -> FloatArray:
 def _products(layer: Conv | Dense, steps: FloatArray, source: Format, target: Format) -> Products:
     """Quantize weights and bias, and prove that no sum leaves 32 bits."""
     weights, bias = _flat(layer)
+    if target.bits == 8:
+        steps = np.maximum(steps, target.scale / source.scale * FACTOR_MIN)
     # an output without weights and bias has scale 0: its sums are 0 at any scale
     steps = np.where(steps > 0, steps, target.scale / source.scale)
     quantized = np.clip(_round(weights / steps[:, np.newaxis]), -WEIGHT_MAX, WEIGHT_MAX)

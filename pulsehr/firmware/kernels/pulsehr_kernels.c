@@ -1,128 +1,424 @@
-/* Integer operators in portable C: see the header for shapes. */
+/* Integer operators in C11, faster on cores with the DSP instructions of Arm: see the header. */
 #include "pulsehr_kernels.h"
 
-/* floor(value / 2^bits): C leaves the shift of a negative number to the compiler */
-static int64_t pulsehr_shift_down(int64_t value, int32_t bits)
+#include <stddef.h>
+#include <string.h>
+
+_Static_assert((-1 >> 1) == -1, "the compiler must shift negative numbers arithmetically");
+_Static_assert((int8_t)-1 == -1, "integers must be of two's complement");
+
+/* GNU assembler, which every free compiler for Arm reads; without optimisation registers run out */
+#if defined(__ARM_FEATURE_SIMD32) && defined(__GNUC__) && defined(__OPTIMIZE__) && \
+    !defined(PULSEHR_NO_DSP)
+#define PULSEHR_DSP 1
+#else
+#define PULSEHR_DSP 0
+#endif
+
+/* sum * multiplier * 2^-31, halves up; |sum| is under 2^30 */
+static inline int32_t pulsehr_high_product(int32_t sum, int32_t multiplier)
 {
-    return value < 0 ? ~(~value >> bits) : value >> bits;
+#if PULSEHR_DSP
+    int32_t high;
+
+    __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(sum * 2), "r"(multiplier));
+    return high;
+#else
+    return (int32_t)(((int64_t)sum * 2 * multiplier + INT64_C(0x80000000)) >> 32);
+#endif
+}
+
+/* What turns a sum into an int8 output: its shift is from -20 to -1. */
+typedef struct {
+    int32_t bias, multiplier, right, offset;
+} pulsehr_scaling;
+
+static inline pulsehr_scaling pulsehr_scaling_of(const pulsehr_layer *layer, int32_t index)
+{
+    const int32_t right = -layer->shift[index];
+    /* half a step, and the zero of the output, before the shift to the right */
+    const int32_t offset = (1 << (right - 1)) + layer->output_zero * (1 << right);
+    const pulsehr_scaling scaling = {layer->bias[index], layer->multiplier[index], right, offset};
+
+    return scaling;
 }
 
 /*
- * sum * multiplier * 2^(shift - 31), rounded twice as CMSIS-NN does: the high half of the doubled
- * product with halves up, then its division by a power of two with halves away from zero.
+ * The output of a sum, rounded twice as CMSIS-NN does: the high half of the doubled product with
+ * halves up, then its division by a power of two with halves away from zero.
  */
-static int32_t pulsehr_requantize(int32_t sum, int32_t multiplier, int32_t shift)
+static inline int32_t pulsehr_output(const pulsehr_scaling *scaling, int32_t sum)
 {
-    const int32_t left = shift > 0 ? shift : 0;
-    const int32_t right = shift < 0 ? -shift : 0;
-    const int64_t half = ((int64_t)1 << right) >> 1;
-    const int64_t product = sum * ((int64_t)1 << left) * multiplier;
-    const int64_t high = pulsehr_shift_down(product + ((int64_t)1 << 30), 31);
+    const int32_t high = pulsehr_high_product(sum, scaling->multiplier);
+    int32_t value = (high + (high >> 31) + scaling->offset) >> scaling->right;
 
-    return (int32_t)(high < 0 ? -((half - high) >> right) : (half + high) >> right);
+#if PULSEHR_DSP
+    __asm__("ssat %0, #8, %0" : "+r"(value));
+#else
+    value = value < INT8_MIN ? INT8_MIN : value;
+    value = value > INT8_MAX ? INT8_MAX : value;
+#endif
+    return value;
 }
 
-/* The output number `index` of a layer, from its sum of products */
-static int32_t pulsehr_finish(const pulsehr_products *products, int32_t index, int32_t sum)
-{
-    const int32_t scaled =
-        pulsehr_requantize(sum, products->multiplier[index], products->shift[index]);
-    const int32_t value = scaled + products->output_zero;
+/* Where the inputs of an output lie: `taps` runs of `depth` bytes, with a gap between them. */
+typedef struct {
+    const int8_t *input;
+    int32_t taps, depth, gap, stride; /* stride: bytes from output to output */
+} pulsehr_patches;
 
-    if (value < products->output_low) {
-        return products->output_low;
+/* Sums of the first feature for two outputs, then of the second feature. */
+typedef struct {
+    int32_t a, b, c, d;
+} pulsehr_sums;
+
+#if PULSEHR_DSP
+
+/* Four bytes as two pairs of int16: the even ones, the odd ones */
+static inline uint32_t pulsehr_even(uint32_t bytes)
+{
+    uint32_t pair;
+
+    __asm__("sxtb16 %0, %1" : "=r"(pair) : "r"(bytes));
+    return pair;
+}
+
+static inline uint32_t pulsehr_odd(uint32_t bytes)
+{
+    uint32_t pair;
+
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(pair) : "r"(bytes));
+    return pair;
+}
+
+/* Up to four bytes of any address, those after n as zero */
+static inline uint32_t pulsehr_bytes(const int8_t *values, int32_t n)
+{
+    uint32_t word = 0;
+
+    if (n >= 4) {
+        memcpy(&word, values, 4);
+    } else {
+        while (n > 0) {
+            --n;
+            word = word << 8 | (uint8_t)values[n];
+        }
     }
-    return value > products->output_high ? products->output_high : value;
+    return word;
 }
 
-/* (input_height, input_width, input_depth) to (output_height, output_width, output_depth) */
-void pulsehr_conv_s8(const pulsehr_conv_layer *layer, const int8_t *input, int8_t *output)
+/*
+ * Widen two rows of n weights to pairs of int16: of each four bytes the even ones of both rows,
+ * then the odd ones. Zeros fill the rows up to n_bytes.
+ */
+static void pulsehr_widen(
+    const int8_t *first, const int8_t *second, int32_t n, int32_t n_bytes, uint32_t *wide)
 {
-    const pulsehr_products *products = &layer->products;
-    const int32_t depth = layer->input_depth;
+    for (int32_t k = 0; k < n_bytes; k += 4) {
+        const uint32_t one = pulsehr_bytes(first + k, n - k);
+        const uint32_t two = pulsehr_bytes(second + k, n - k);
 
-    for (int32_t row = 0; row < layer->output_height; ++row) {
-        for (int32_t step = 0; step < layer->output_width; ++step) {
-            const int8_t *weights = products->weights;
+        *wide++ = pulsehr_even(one);
+        *wide++ = pulsehr_even(two);
+        *wide++ = pulsehr_odd(one);
+        *wide++ = pulsehr_odd(two);
+    }
+}
 
-            for (int32_t feature = 0; feature < layer->output_depth; ++feature) {
-                int32_t sum = products->bias[feature];
+/* Lay the inputs of each output side by side, each run filled up to n_bytes; returns the runs. */
+static pulsehr_patches pulsehr_gather(
+    const pulsehr_patches *patches, int32_t n, int32_t n_bytes, int8_t *gathered)
+{
+    const pulsehr_patches result = {gathered, 1, n_bytes, 0, n_bytes};
 
-                for (int32_t i = 0; i < layer->kernel_height; ++i) {
-                    const int8_t *line = input + (row + i) * layer->input_width * depth;
+    memset(gathered, 0, (size_t)(n * n_bytes));
+    for (int32_t step = 0; step < n; ++step) {
+        const int8_t *input = patches->input + step * patches->stride;
+        int8_t *place = gathered + step * n_bytes;
 
-                    for (int32_t j = 0; j < layer->kernel_width; ++j) {
-                        const int32_t time = step + j * layer->dilation - layer->padding;
-
-                        if (time >= 0 && time < layer->input_width) {
-                            const int8_t *values = line + time * depth;
-
-                            for (int32_t k = 0; k < depth; ++k) {
-                                sum += weights[k] * (values[k] - products->input_zero);
-                            }
-                        }
-                        weights += depth;
-                    }
-                }
-                *output++ = (int8_t)pulsehr_finish(products, feature, sum);
+        for (int32_t tap = 0; tap < patches->taps; ++tap) {
+            for (int32_t k = 0; k < patches->depth; ++k) {
+                *place++ = *input++;
             }
+            input += patches->gap;
+        }
+    }
+    return result;
+}
+
+/* Four products for each of the four sums. In assembler, as compilers run out of registers. */
+#define PULSEHR_FOUR_PRODUCTS                                                                      \
+    "ldr    %[y], [%[input], %[next]]\n\t"                                                         \
+    "ldr    %[x], [%[input]], #4\n\t"                                                              \
+    "ldrd   %[v], %[w], [%[weights]], #8\n\t"                                                      \
+    "sxtb16 %[t], %[x]\n\t"                                                                        \
+    "smlad  %[a], %[t], %[v], %[a]\n\t"                                                            \
+    "smlad  %[c], %[t], %[w], %[c]\n\t"                                                            \
+    "sxtb16 %[t], %[y]\n\t"                                                                        \
+    "smlad  %[b], %[t], %[v], %[b]\n\t"                                                            \
+    "smlad  %[d], %[t], %[w], %[d]\n\t"                                                            \
+    "ldrd   %[v], %[w], [%[weights]], #8\n\t"                                                      \
+    "sxtb16 %[x], %[x], ror #8\n\t"                                                                \
+    "smlad  %[a], %[x], %[v], %[a]\n\t"                                                            \
+    "smlad  %[c], %[x], %[w], %[c]\n\t"                                                            \
+    "sxtb16 %[y], %[y], ror #8\n\t"                                                                \
+    "smlad  %[b], %[y], %[v], %[b]\n\t"                                                            \
+    "smlad  %[d], %[y], %[w], %[d]\n\t"
+
+/* next: bytes to the input of the second output; end: of the weights. What is needed once for a tap
+ * stays in memory. */
+static inline pulsehr_sums pulsehr_multiply(
+    const pulsehr_patches *patches, const int8_t *input, int32_t next, const uint32_t *weights,
+    const uint32_t *end, int32_t rounds, pulsehr_sums sums)
+{
+    int32_t count;
+    uint32_t x, y, t, v, w;
+
+    __asm__ volatile("1:\n\t"
+                     "ldr  %[count], %[rounds]\n\t"
+                     "2:\n\t" PULSEHR_FOUR_PRODUCTS PULSEHR_FOUR_PRODUCTS
+                     "subs %[count], %[count], #1\n\t"
+                     "bne  2b\n\t"
+                     "ldr  %[x], %[gap]\n\t"
+                     "ldr  %[y], %[end]\n\t"
+                     "add  %[input], %[input], %[x]\n\t"
+                     "cmp  %[weights], %[y]\n\t"
+                     "bne  1b"
+                     : [a] "+r"(sums.a), [b] "+r"(sums.b), [c] "+r"(sums.c), [d] "+r"(sums.d),
+                       [input] "+r"(input), [weights] "+r"(weights), [count] "=&r"(count),
+                       [x] "=&r"(x), [y] "=&r"(y), [t] "=&r"(t), [v] "=&r"(v), [w] "=&r"(w)
+                     : [next] "r"(next), [rounds] "m"(rounds), [gap] "m"(patches->gap),
+                       [end] "m"(end)
+                     : "cc", "memory");
+    return sums;
+}
+
+#else
+
+/* first and second: the weights of the two features; next: bytes to the input of the second output */
+static inline pulsehr_sums pulsehr_multiply(
+    const pulsehr_patches *patches, const int8_t *input, int32_t next, const int8_t *first,
+    const int8_t *second, pulsehr_sums sums)
+{
+    for (int32_t tap = 0; tap < patches->taps; ++tap) {
+        const int8_t *const after = input + next;
+
+        for (int32_t k = 0; k < patches->depth; ++k) {
+            sums.a += first[k] * input[k];
+            sums.b += first[k] * after[k];
+            sums.c += second[k] * input[k];
+            sums.d += second[k] * after[k];
+        }
+        first += patches->depth;
+        second += patches->depth;
+        input += patches->depth + patches->gap;
+    }
+    return sums;
+}
+
+#endif
+
+/* Cut n outputs to low or more, beyond what int8 does; a ReLU has its zero there already. */
+static void pulsehr_cut(
+    const pulsehr_layer *layer, int8_t *output, int32_t n, int32_t output_step)
+{
+    if (layer->low == INT8_MIN) {
+        return;
+    }
+    for (int32_t step = 0; step < n; ++step) {
+        for (int32_t feature = 0; feature < layer->n_outputs; ++feature) {
+            if (output[feature] < layer->low) {
+                output[feature] = layer->low;
+            }
+        }
+        output += output_step;
+    }
+}
+
+void pulsehr_conv(
+    const pulsehr_layer *layer, const int8_t *input, int32_t n, int8_t *output,
+    int32_t output_step, uint8_t *scratch)
+{
+    const int32_t depth = layer->depth;
+    const int32_t n_weights = layer->kernel * depth;
+    pulsehr_patches patches = {
+        input, layer->kernel, depth, (layer->dilation - 1) * depth, layer->stride * depth};
+
+#if PULSEHR_DSP
+    const int32_t n_bytes = (n_weights + 7) / 8 * 8;
+    uint32_t *const wide = (uint32_t *)(void *)scratch;
+    uint32_t *const end = wide + n_bytes;
+
+    if (depth % 8 != 0) {
+        patches = pulsehr_gather(&patches, n, n_bytes, (int8_t *)end);
+    }
+    const int32_t rounds = patches.depth / 8;
+#else
+    (void)scratch;
+#endif
+    for (int32_t feature = 0; feature < layer->n_outputs; feature += 2) {
+        /* the last of an odd number of features, or of outputs, is computed twice */
+        const int32_t other = feature + 1 < layer->n_outputs ? 1 : 0;
+        const int8_t *const first = layer->weights + feature * n_weights;
+        const int8_t *const second = first + other * n_weights;
+        const pulsehr_scaling one = pulsehr_scaling_of(layer, feature);
+        const pulsehr_scaling two = pulsehr_scaling_of(layer, feature + other);
+        const int8_t *values = patches.input;
+        int8_t *place = output + feature;
+
+#if PULSEHR_DSP
+        pulsehr_widen(first, second, n_weights, n_bytes, wide);
+#endif
+        for (int32_t left = n; left > 0; left -= 2) {
+            const int32_t next = left > 1 ? patches.stride : 0;
+            int8_t *const after = place + (left > 1 ? output_step : 0);
+            pulsehr_sums sums = {one.bias, one.bias, two.bias, two.bias};
+
+#if PULSEHR_DSP
+            sums = pulsehr_multiply(&patches, values, next, wide, end, rounds, sums);
+#else
+            sums = pulsehr_multiply(&patches, values, next, first, second, sums);
+#endif
+            place[0] = (int8_t)pulsehr_output(&one, sums.a);
+            after[0] = (int8_t)pulsehr_output(&one, sums.b);
+            place[other] = (int8_t)pulsehr_output(&two, sums.c);
+            after[other] = (int8_t)pulsehr_output(&two, sums.d);
+            values += 2 * patches.stride;
+            place += 2 * output_step;
+        }
+    }
+    pulsehr_cut(layer, output, n, output_step);
+}
+
+/* Means of `kernel` steps, the last of what is left; halves away from zero. */
+static void pulsehr_mean_pool(
+    const pulsehr_layer *layer, const int8_t *input, int32_t held, int32_t n, int8_t *output,
+    int32_t output_step)
+{
+    for (int32_t step = 0; step < n; ++step) {
+        const int32_t left = held - step * layer->kernel;
+        const int32_t count = left < layer->kernel ? left : layer->kernel;
+        const int8_t *const values = input + step * layer->kernel * layer->depth;
+
+        for (int32_t feature = 0; feature < layer->depth; ++feature) {
+            int32_t sum = 0;
+
+            for (int32_t i = 0; i < count; ++i) {
+                sum += values[i * layer->depth + feature];
+            }
+            sum += sum < 0 ? -(count / 2) : count / 2;
+            output[step * output_step + feature] = (int8_t)(sum / count);
         }
     }
 }
 
-/* (height, input_width, depth) to (height, output_width, depth), halves away from zero */
-void pulsehr_mean_pool_s8(const pulsehr_mean_pool_layer *layer, const int8_t *input, int8_t *output)
+/* How many outputs the steps of a layer's input that are held give */
+static int32_t pulsehr_ready(const pulsehr_layer *layer, int32_t held, int32_t is_last)
 {
-    for (int32_t row = 0; row < layer->height; ++row) {
-        const int8_t *line = input + row * layer->input_width * layer->depth;
+    const int32_t reach = (layer->kernel - 1) * layer->dilation + 1;
 
-        for (int32_t group = 0; group < layer->output_width; ++group) {
-            const int32_t first = group * layer->size;
-            const int32_t left = layer->input_width - first;
-            const int32_t count = left < layer->size ? left : layer->size;
+    if (layer->weights == NULL && is_last) {
+        return (held + layer->kernel - 1) / layer->kernel;
+    }
+    return held < reach ? 0 : (held - reach) / layer->stride + 1;
+}
 
-            for (int32_t feature = 0; feature < layer->depth; ++feature) {
-                const int8_t *values = line + first * layer->depth + feature;
-                int32_t sum = 0;
+void pulsehr_run_segment(const pulsehr_segment *segment, int32_t row, uint8_t *arena)
+{
+    const int32_t n_layers = segment->n_layers;
+    int8_t *output = (int8_t *)arena + segment->output + row * segment->row_step;
+    int32_t held[PULSEHR_MAX_LAYERS]; /* time steps in the lines of each layer */
 
-                for (int32_t i = 0; i < count; ++i) {
-                    sum += values[i * layer->depth];
-                }
-                sum += sum < 0 ? -(count / 2) : count / 2;
-                *output++ = (int8_t)(sum / count);
+    for (int32_t index = 0; index < n_layers; ++index) {
+        const pulsehr_layer *const layer = &segment->layers[index];
+
+        held[index] = layer->padding;
+        memset(arena + layer->lines, layer->input_zero, (size_t)(layer->padding * layer->depth));
+    }
+
+    int8_t *input = (int8_t *)arena + segment->layers[0].lines;
+
+    for (int32_t start = 0; start < segment->width; start += segment->tile) {
+        const int32_t left = segment->width - start;
+        const int32_t is_last = left <= segment->tile;
+        int32_t n = is_last ? left : segment->tile;
+
+        for (int32_t index = 0; index < n_layers; ++index) {
+            const pulsehr_layer *const layer = &segment->layers[index];
+            int8_t *const lines = (int8_t *)arena + layer->lines;
+            int8_t *const from = index == 0 ? input : lines;
+            int8_t *to = output;
+            int32_t step = segment->output_step;
+
+            held[index] += n;
+            if (is_last) { /* the padding at the end */
+                memset(
+                    from + held[index] * layer->depth, layer->input_zero,
+                    (size_t)(layer->padding * layer->depth));
+                held[index] += layer->padding;
+            }
+            if (index + 1 < n_layers) {
+                step = layer->n_outputs;
+                to = (int8_t *)arena + layer[1].lines + held[index + 1] * step;
+            }
+            n = pulsehr_ready(layer, held[index], is_last);
+            if (layer->weights == NULL) {
+                pulsehr_mean_pool(layer, from, held[index], n, to, step);
+            } else if (n > 0) {
+                pulsehr_conv(layer, from, n, to, step, arena + segment->scratch);
+            }
+
+            const int32_t used = n * layer->stride < held[index] ? n * layer->stride : held[index];
+
+            held[index] -= used;
+            if (index == 0) {
+                input += used * layer->depth;
+            } else {
+                memmove(lines, lines + used * layer->depth, (size_t)(held[index] * layer->depth));
             }
         }
+        output += n * segment->output_step;
     }
 }
 
-/* int8 (n_inputs) to int16 (n_outputs) */
+/* A sum as an integer of any width, rounded twice; shift: of either sign */
+static int32_t pulsehr_wide_output(const pulsehr_dense_layer *layer, int32_t index, int32_t sum)
+{
+    const int32_t shift = layer->shift[index];
+    int32_t value =
+        pulsehr_high_product(shift > 0 ? sum * (1 << shift) : sum, layer->multiplier[index]);
+
+    if (shift < 0) {
+        value = (value + (value >> 31) + (1 << (-shift - 1))) >> -shift;
+    }
+    value = value < layer->low ? layer->low : value;
+    return value > layer->high ? layer->high : value;
+}
+
 void pulsehr_dense_s8_s16(const pulsehr_dense_layer *layer, const int8_t *input, int16_t *output)
 {
-    const pulsehr_products *products = &layer->products;
-    const int8_t *weights = products->weights;
+    const int8_t *weights = layer->weights;
 
     for (int32_t feature = 0; feature < layer->n_outputs; ++feature) {
-        int32_t sum = products->bias[feature];
+        int32_t sum = layer->bias[feature];
 
         for (int32_t k = 0; k < layer->n_inputs; ++k) {
-            sum += *weights++ * (input[k] - products->input_zero);
+            sum += *weights++ * input[k];
         }
-        output[feature] = (int16_t)pulsehr_finish(products, feature, sum);
+        output[feature] = (int16_t)pulsehr_wide_output(layer, feature, sum);
     }
 }
 
-/* int16 (n_inputs) to int32 (n_outputs) */
 void pulsehr_dense_s16_s32(const pulsehr_dense_layer *layer, const int16_t *input, int32_t *output)
 {
-    const pulsehr_products *products = &layer->products;
-    const int8_t *weights = products->weights;
+    const int8_t *weights = layer->weights;
 
     for (int32_t feature = 0; feature < layer->n_outputs; ++feature) {
-        int32_t sum = products->bias[feature];
+        int32_t sum = layer->bias[feature];
 
         for (int32_t k = 0; k < layer->n_inputs; ++k) {
-            sum += *weights++ * (input[k] - products->input_zero);
+            sum += *weights++ * input[k];
         }
-        output[feature] = pulsehr_finish(products, feature, sum);
+        output[feature] = pulsehr_wide_output(layer, feature, sum);
     }
 }

@@ -1,9 +1,9 @@
 /*
- * Integer operators on tensors (height, width, depth): rows are the channels of a window,
- * width is time, depth holds features and varies fastest.
+ * The network's operators on integers. A tensor is (steps, depth): time steps, and at each of
+ * them the features, which vary fastest. A real value is scale * (integer - zero).
  *
- * A real value is scale * (integer - zero). Sums are 32-bit and cannot overflow for the tables
- * that come with these operators. Input and output must not overlap.
+ * Sums are 32-bit and stay under 2^30 for the tables that come with these operators. The bias of
+ * an output holds the zero of the input already: bias - zero * sum of weights.
  */
 #ifndef PULSEHR_KERNELS_H
 #define PULSEHR_KERNELS_H
@@ -14,54 +14,58 @@
 extern "C" {
 #endif
 
+/* Most layers of a segment */
+#define PULSEHR_MAX_LAYERS 8
+
 /*
- * The tables of weighted sums and the integers around them.
- * One bias, multiplier and shift per output; the sum is multiplied by multiplier * 2^(shift - 31).
+ * A layer along time: a convolution, or without weights the mean of `kernel` steps.
+ * The sum of output k is multiplied by multiplier[k] * 2^(shift[k] - 31) and cut to low .. 127.
  */
 typedef struct {
-    const int8_t *weights;
+    const int8_t *weights; /* (n_outputs, kernel, depth) */
     const int32_t *bias;
     const int32_t *multiplier;
     const int8_t *shift;
-    int32_t input_zero;
-    int32_t output_zero;
-    int32_t output_low;  /* outputs are cut to output_low .. output_high; */
-    int32_t output_high; /* a ReLU has output_low = output_zero */
-} pulsehr_products;
+    uint16_t depth, n_outputs;
+    uint16_t kernel, dilation, stride, padding; /* in time steps */
+    uint16_t lines;                             /* first byte in the arena of its input */
+    int8_t input_zero, output_zero, low;
+} pulsehr_layer;
 
-/* A convolution over rows (unpadded) and time (dilated, padded with real zeros). */
+/* Layers that a row runs through, `tile` time steps at a time. */
 typedef struct {
-    int32_t input_height, input_width, input_depth;
-    int32_t output_height, output_width, output_depth;
-    int32_t kernel_height, kernel_width, dilation, padding;
-    /* weights (output_depth, kernel_height, kernel_width, input_depth) */
-    pulsehr_products products;
-} pulsehr_conv_layer;
+    const pulsehr_layer *layers;
+    uint16_t n_layers, width, tile;         /* width: time steps of the input */
+    uint16_t output, output_step, row_step; /* bytes: first output, from step to step, row to row */
+    uint16_t scratch;                       /* first byte in the arena */
+} pulsehr_segment;
 
-/* Means of `size` time steps; the last group may be shorter. */
+/* A dense layer on n_inputs integers; outputs are cut to low .. high. */
 typedef struct {
-    int32_t height, input_width, depth, output_width, size;
-} pulsehr_mean_pool_layer;
-
-/* A dense layer on the flattened input. */
-typedef struct {
-    int32_t n_inputs, n_outputs;
-    /* weights (n_outputs, n_inputs) */
-    pulsehr_products products;
+    const int8_t *weights; /* (n_outputs, n_inputs) */
+    const int32_t *bias;
+    const int32_t *multiplier;
+    const int8_t *shift;
+    uint16_t n_inputs, n_outputs;
+    int32_t low, high;
 } pulsehr_dense_layer;
 
-/* (input_height, input_width, input_depth) to (output_height, output_width, output_depth) */
-void pulsehr_conv_s8(const pulsehr_conv_layer *layer, const int8_t *input, int8_t *output);
-
-/* (height, input_width, depth) to (height, output_width, depth), with the same scale and zero */
-void pulsehr_mean_pool_s8(
-    const pulsehr_mean_pool_layer *layer, const int8_t *input, int8_t *output);
+/* Run a row through a segment. Its input lies in the arena, after the padding of the first layer. */
+void pulsehr_run_segment(const pulsehr_segment *segment, int32_t row, uint8_t *arena);
 
 /* int8 (n_inputs) to int16 (n_outputs) */
 void pulsehr_dense_s8_s16(const pulsehr_dense_layer *layer, const int8_t *input, int16_t *output);
 
 /* int16 (n_inputs) to int32 (n_outputs) */
 void pulsehr_dense_s16_s32(const pulsehr_dense_layer *layer, const int16_t *input, int32_t *output);
+
+/*
+ * A convolution: n outputs (n, n_outputs), output_step bytes apart, from (n - 1) * stride +
+ * (kernel - 1) * dilation + 1 steps of input. scratch: int8 and int32 may lie there.
+ */
+void pulsehr_conv(
+    const pulsehr_layer *layer, const int8_t *input, int32_t n, int8_t *output,
+    int32_t output_step, uint8_t *scratch);
 
 #ifdef __cplusplus
 }

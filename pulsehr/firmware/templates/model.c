@@ -1,17 +1,41 @@
-/* The layers in the order in which they run, and where their outputs lie in the arena. */
+/* The layers in the order in which they run. */
 #include "@prefix@.h"
 
 #include <stddef.h>
-#include <stdint.h>
+#include <string.h>
 
 #include "@prefix@_kernels.h"
+#include "@prefix@_network.h"
 #include "@prefix@_weights.h"
 
-/* first byte of each output: (height, width, depth) */
-@offsets@
+/* numbers of segments, and first byte in the arena of what enters the dense layers */
+@places@
 
 _Static_assert(@upper@_N_CHANNELS * @upper@_N_TIMES == @upper@_INPUT_BYTES, "window size");
-@fits@
+
+int8_t *@prefix@_network_input(void *arena)
+{
+    return (int8_t *)arena + @upper@_ROW_OFFSET;
+}
+
+void @prefix@_network_row(void *arena, int32_t row)
+{
+    for (int32_t index = 0; index < @upper@_ROW_SEGMENTS; ++index) {
+        @prefix@_run_segment(&@prefix@_segments[index], row, arena);
+    }
+}
+
+int32_t @prefix@_network_result(void *arena)
+{
+    int8_t *const bytes = arena;
+    int32_t bpm_q8;
+
+    for (int32_t index = @upper@_ROW_SEGMENTS; index < @upper@_SEGMENTS; ++index) {
+        @prefix@_run_segment(&@prefix@_segments[index], 0, arena);
+    }
+@dense_calls@
+    return bpm_q8;
+}
 
 int @prefix@_predict(const int8_t window[@upper@_INPUT_BYTES], void *arena, int32_t *bpm_q8)
 {
@@ -21,10 +45,12 @@ int @prefix@_predict(const int8_t window[@upper@_INPUT_BYTES], void *arena, int3
     if ((uintptr_t)arena % @upper@_ARENA_ALIGNMENT != 0) {
         return @upper@_ERROR_ALIGNMENT;
     }
+    for (int32_t row = 0; row < @upper@_N_CHANNELS; ++row) {
+        const int8_t *const samples = window + row * @upper@_N_TIMES;
 
-    int8_t *const bytes = arena;
-@tensors@
-
-@calls@
+        memcpy(@prefix@_network_input(arena), samples, @upper@_N_TIMES);
+        @prefix@_network_row(arena, row);
+    }
+    *bpm_q8 = @prefix@_network_result(arena);
     return @upper@_OK;
 }

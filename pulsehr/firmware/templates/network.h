@@ -1,16 +1,24 @@
-/* The network one signal at a time. */
+/* The network row by row, for this library alone: a row is one signal of a window. */
 #ifndef @upper@_NETWORK_H
 #define @upper@_NETWORK_H
 
 #include <stdint.h>
 
-/* Where the int8 samples of one signal go */
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Where the @n_times@ int8 samples of a row go: in the arena of @upper@_ARENA_BYTES. */
 int8_t *@prefix@_network_input(void *arena);
 
-/* Run the layers that signals share on the signal in the input; rows in any order, each once */
+/* Run the layers that all rows share on the row that lies there; each row once, in any order. */
 void @prefix@_network_row(void *arena, int32_t row);
 
-/* Run the rest after all rows; the heart rate in 1/256 bpm */
+/* Run what follows on the @n_channels@ rows together; returns the heart rate in 1/256 bpm. */
 int32_t @prefix@_network_result(void *arena);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

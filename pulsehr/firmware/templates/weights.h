@@ -8,7 +8,8 @@
 extern "C" {
 #endif
 
-@records@
+extern const @prefix@_segment @prefix@_segments[@n_segments@];
+@dense_records@
 
 #ifdef __cplusplus
 }
