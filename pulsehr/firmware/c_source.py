@@ -135,8 +135,7 @@ def _fields(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict[str, s
 
 def _dense_notes(plan: MemoryPlan) -> list[str]:
     return [
-        f"{int(np.prod(layer.source_shape))} int{layer.source.bits}"
-        for layer in plan.schedule.dense
+        f"{int(np.prod(layer.source_shape))} int{layer.source.bits}" for layer in plan.schedule.dense
     ]
 
 
@@ -239,7 +238,9 @@ def _segment_layers(plan: MemoryPlan, index: int, prefix: str) -> str:
     return f"{name} = {{\n{body}\n}};\n"
 
 
-def _stage_rows(plan: MemoryPlan, stage: Stage, kind: str, prefix: str) -> list[tuple[str, object]]:
+def _stage_rows(
+    plan: MemoryPlan, stage: Stage, kind: str, prefix: str
+) -> list[tuple[str, object]]:
     layer = stage.layer
     tables = [] if layer.products is None else _table_rows(f"{prefix}_{layer.name}")
     return [

@@ -137,9 +137,7 @@ def plan_memory(graph: QuantizedGraph, scratch: Scratch = portable_scratch) -> M
     """
     segments, dense = split(graph)
     n_rows = graph.input_shape[0]
-    least = [
-        _peak(_tiled(segments, MIN_TILE), dense, n_rows, scratch, k) for k in range(len(segments))
-    ]
+    least = [_peak(_tiled(segments, MIN_TILE), dense, n_rows, scratch, k) for k in range(len(segments))]
     chosen = list(_tiled(segments, MIN_TILE))
     for index, segment in enumerate(segments):
         for tile in _tiles(segment):
