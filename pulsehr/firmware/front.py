@@ -52,6 +52,9 @@ MAX_RESPONSE = 1 << 22
 SUM_BITS = 62
 MAX_SHIFT = 54
 
+#: Bits that the numerator of a multiplier may lack: 16 remain.
+MAX_COARSER = 14
+
 
 @dataclass(frozen=True, eq=False)
 class Sensor:
@@ -387,16 +390,15 @@ def _ppg_scaling(n_times: int, input_format: Format) -> tuple[Scaling, int]:
     The shift is that for a variance, times ``n_times**2``, of 62 bits; each window adds its own.
     """
     fraction, exponent = math.frexp(1 / input_format.scale)
-    mantissa = round(fraction * 2**30)
-    if mantissa == 1 << 30:
-        mantissa, exponent = 1 << 29, exponent + 1
-    shift = 61 - exponent
     # a window whose samples are all but one the same, and one of two halves
     least, most = n_times - 1, (n_times * (SPAN - 1)) ** 2 // 4
-    shifts = [shift - (SUM_BITS - squares.bit_length()) // 2 for squares in (least, most)]
-    if min(shifts) < 1 or max(shifts) > MAX_SHIFT:
+    finest = 61 - exponent
+    shifts = [finest - (SUM_BITS - squares.bit_length()) // 2 for squares in (least, most)]
+    coarser = max(0, max(shifts) - MAX_SHIFT)
+    if min(shifts) - coarser < 1 or coarser > MAX_COARSER:
         raise ValueError(
             f"to_microcontroller: the scale {input_format.scale:g} of the network's input is out "
             f"of range for integers: was the student fitted on normalised windows?"
         )
-    return Scaling(0, shift, 0), mantissa
+    mantissa = round(fraction * 2 ** (30 - coarser))
+    return Scaling(0, finest - coarser, 0), min(mantissa, 2**30 - 1)
