@@ -1,6 +1,7 @@
 # make demo [DATA=folder]   run the main job on synthetic recordings, or on real ones
 # make test                 run the tests, and those of the contract with scikit-learn on its oldest version too
 # make lint                 check style and types
+# make peers                fetch the exporters that benchmarks/firmware.py measures beside this one
 # make docs                 build the documentation in build/docs
 PYTHON ?= python3
 VENV := .venv
@@ -13,12 +14,17 @@ OLDEST_VERSION := $(shell sed -n 's/.*"scikit-learn>=\([0-9.]*\)".*/\1/p' pyproj
 CONTRACT := $(addprefix tests/test_,estimator_checks.py estimator_contract.py metadata_routing.py \
 	model_selection.py persistence.py)
 
-.PHONY: demo test lint format docs clean
+# CMSIS-NN for the tests, unless CMSIS_NN_DIR names a copy; peers for a benchmark
+CMSIS_NN := build/cmsis_nn
+PEERS := build/peers
+export CMSIS_NN_DIR ?= $(CURDIR)/$(CMSIS_NN)/cmsis_nn
+
+.PHONY: demo test lint format peers docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py $(if $(DATA),--data "$(DATA)")
 
-test: $(READY) $(OLDEST)/.ready
+test: $(READY) $(OLDEST)/.ready $(CMSIS_NN)/.ready
 	$(BIN)/python -m pytest
 	SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -q tests/test_estimator_checks.py tests/test_windows.py -k array_api
 	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -q -W ignore::pytest.PytestRemovedIn10Warning \
@@ -48,6 +54,22 @@ $(READY): pyproject.toml constraints.txt
 $(OLDEST)/.ready: pyproject.toml $(READY)
 	rm -rf $(OLDEST)
 	$(BIN)/python -m pip install --quiet --no-deps --target $(OLDEST) scikit-learn==$(OLDEST_VERSION)
+	touch $@
+
+# the wheel's package is left behind: only the copy of CMSIS-NN and of CMSIS-Core in it is used
+$(CMSIS_NN)/.ready: tests/firmware/cmsis_nn.txt $(READY)
+	rm -rf $(CMSIS_NN)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --target $(CMSIS_NN)/wheel \
+		--requirement $<
+	mv $(CMSIS_NN)/wheel/bakenn/backend/cmsis_nn/vendor/cmsis_* $(CMSIS_NN)
+	rm -rf $(CMSIS_NN)/wheel
+	touch $@
+
+peers: $(PEERS)/.ready
+
+$(PEERS)/.ready: benchmarks/peers.txt $(READY)
+	rm -rf $(PEERS)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --target $(PEERS) --requirement $<
 	touch $@
 
 clean:

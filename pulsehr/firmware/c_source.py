@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from itertools import zip_longest
 
@@ -13,7 +15,13 @@ from pulsehr._version import __version__
 from pulsehr.firmware.c_text import array, defines, float_literal, integer_literal
 from pulsehr.firmware.graph import Conv
 from pulsehr.firmware.integer import SATURATED_STEPS
-from pulsehr.firmware.memory import ALIGNMENT, MemoryPlan
+from pulsehr.firmware.memory import (
+    ALIGNMENT,
+    MemoryPlan,
+    Scratch,
+    cmsis_nn_scratch,
+    portable_scratch,
+)
 from pulsehr.firmware.quantization import Products, QuantizedGraph, QuantizedLayer
 from pulsehr.firmware.schedule import Segment, Stage
 
@@ -33,10 +41,38 @@ TEMPLATES = {
 OPERATORS = {"pulsehr_kernels.h": "_kernels.h", "pulsehr_kernels.c": "_kernels.c"}
 
 
-def portable_files(
-    graph: QuantizedGraph, plan: MemoryPlan, prefix: str, front: str
+@dataclass(frozen=True)
+class Target:
+    """What the C is written for.
+
+    Parameters
+    ----------
+    scratch : callable
+        Bytes that its kernels work in.
+    operators : mapping of str to str
+        Files of kernels beside the portable ones, and how they end.
+    cmsis_nn : int
+        The value of the macro ``CMSIS_NN``: who runs the convolutions.
+    """
+
+    scratch: Scratch
+    operators: Mapping[str, str]
+    cmsis_nn: int
+
+
+#: The targets by name. The same bits come from all of them.
+TARGETS = {
+    "portable": Target(portable_scratch, OPERATORS, 0),
+    "cmsis-nn": Target(
+        cmsis_nn_scratch, {**OPERATORS, "pulsehr_cmsis_nn.c": "_cmsis_nn.c"}, 1
+    ),
+}
+
+
+def network_files(
+    graph: QuantizedGraph, plan: MemoryPlan, prefix: str, front: str, target: Target
 ) -> dict[str, str]:
-    """Write a network as portable C11.
+    """Write a network as C11.
 
     Parameters
     ----------
@@ -48,6 +84,8 @@ def portable_files(
         Starts every symbol and file name.
     front : str
         How the windows were made that the network was fitted on.
+    target : Target
+        What it is written for.
 
     Returns
     -------
@@ -62,8 +100,11 @@ def portable_files(
     fields = {**_fields(graph, plan, prefix), "front": front}
     made = {
         **{f"{prefix}{end}": _fill(name, fields) for name, end in TEMPLATES.items()},
-        **{f"{prefix}{end}": _rename(name, prefix) for name, end in OPERATORS.items()},
+        **{f"{prefix}{end}": _rename(name, prefix) for name, end in target.operators.items()},
     }
+    switch = f"#define {prefix.upper()}_CMSIS_NN"
+    header = f"{prefix}_kernels.h"
+    made[header] = made[header].replace(f"{switch} 0", f"{switch} {target.cmsis_nn}")
     note = f"/* {provenance(prefix)}: export the model again to change it. */\n"
     return {
         **{name: note + text for name, text in made.items()},

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_array
 
 from pulsehr._rows import group_by_recording, readings_in
-from pulsehr.firmware.c_source import portable_files
+from pulsehr.firmware.c_source import TARGETS, network_files
 from pulsehr.firmware.c_text import check_prefix
 from pulsehr.firmware.exportable import describe, split_estimator
 from pulsehr.firmware.folder import write_files
@@ -24,11 +24,6 @@ from pulsehr.firmware.integer import quantize_windows, run
 from pulsehr.firmware.memory import MemoryPlan, constant_bytes, plan_memory
 from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph, quantize
 from pulsehr.recordings import Recording
-
-#: What writes the C of each target.
-TARGETS: dict[str, Callable[[QuantizedGraph, MemoryPlan, str, str], dict[str, str]]] = {
-    "portable": portable_files,
-}
 
 
 class MicrocontrollerModel:
@@ -87,8 +82,8 @@ class MicrocontrollerModel:
         self.target = target
         self.front = front
         self.front_end = front_end
-        self.plan = plan_memory(graph)
-        self.files = TARGETS[target](graph, self.plan, prefix, describe(front))
+        self.plan = plan_memory(graph, TARGETS[target].scratch)
+        self.files = network_files(graph, self.plan, prefix, describe(front), TARGETS[target])
         if front_end is not None:
             self.files |= front_files(front_end, prefix, self.arena_bytes)
         self._library: HostLibrary | None = None

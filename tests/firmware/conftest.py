@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
 import pytest
 import torch
 from students import random_student, random_windows
 
+from pulsehr.firmware.cmsis_nn import CmsisNN, find_cmsis_nn
+from pulsehr.firmware.cortex_m import find_tool
 from pulsehr.firmware.graph import Graph, measure_ranges
 from pulsehr.firmware.lowering import lower
 from pulsehr.firmware.quantization import QuantizedGraph, quantize
@@ -47,3 +50,36 @@ def published(reference: Path) -> SimpleNamespace:
         expected_bpm=stored["expected_bpm"],
         expected_features=stored["expected_features"],
     )
+
+
+@pytest.fixture(scope="session")
+def arm_gcc(missing: Callable[[str], NoReturn]) -> str:
+    """Name of the compiler for Cortex-M, whose tools for sizes come with it."""
+    try:
+        return find_tool("arm-none-eabi-gcc")
+    except RuntimeError as error:
+        missing(str(error))
+
+
+@pytest.fixture(scope="session")
+def qemu(arm_gcc: str, missing: Callable[[str], NoReturn]) -> str:
+    """Name of the emulator of Cortex-M; what it runs can be compiled."""
+    try:
+        return find_tool("qemu-system-arm")
+    except RuntimeError as error:
+        missing(str(error))
+
+
+@pytest.fixture(scope="session")
+def cmsis_nn(missing: Callable[[str], NoReturn]) -> CmsisNN:
+    """Headers and sources of CMSIS-NN."""
+    try:
+        return find_cmsis_nn()
+    except RuntimeError as error:
+        missing(f"{error}; or run 'make test', which fetches 4.0.0")
+
+
+@pytest.fixture(scope="session")
+def host_headers() -> Path:
+    """Folder of an empty arm_acle.h, with which CMSIS-NN compiles on this machine."""
+    return Path(__file__).parent / "host_headers"

@@ -107,21 +107,29 @@ static inline uint32_t pulsehr_bytes(const int8_t *values, int32_t n)
     return word;
 }
 
-/*
- * Widen two rows of n weights to pairs of int16: of each four bytes the even ones of both rows,
- * then the odd ones. Zeros fill the rows up to n_bytes.
- */
+/* Of four bytes of two rows the even ones, then the odd ones, as pairs of int16 */
+static inline uint32_t *pulsehr_widen_four(uint32_t one, uint32_t two, uint32_t *wide)
+{
+    wide[0] = pulsehr_even(one);
+    wide[1] = pulsehr_even(two);
+    wide[2] = pulsehr_odd(one);
+    wide[3] = pulsehr_odd(two);
+    return wide + 4;
+}
+
+/* Widen two rows of n weights; zeros fill them up to n_bytes. */
 static void pulsehr_widen(
     const int8_t *first, const int8_t *second, int32_t n, int32_t n_bytes, uint32_t *wide)
 {
-    for (int32_t k = 0; k < n_bytes; k += 4) {
-        const uint32_t one = pulsehr_bytes(first + k, n - k);
-        const uint32_t two = pulsehr_bytes(second + k, n - k);
+    int32_t k = 0;
 
-        *wide++ = pulsehr_even(one);
-        *wide++ = pulsehr_even(two);
-        *wide++ = pulsehr_odd(one);
-        *wide++ = pulsehr_odd(two);
+    for (; k + 4 <= n; k += 4) {
+        wide = pulsehr_widen_four(pulsehr_bytes(first + k, 4), pulsehr_bytes(second + k, 4), wide);
+    }
+    for (; k < n_bytes; k += 4) {
+        const uint32_t one = pulsehr_bytes(first + k, n - k);
+
+        wide = pulsehr_widen_four(one, pulsehr_bytes(second + k, n - k), wide);
     }
 }
 
@@ -244,6 +252,11 @@ void pulsehr_conv(
     pulsehr_patches patches = {
         input, layer->kernel, depth, (layer->dilation - 1) * depth, layer->stride * depth};
 
+#if PULSEHR_CONV_BY_CMSIS_NN
+    if (pulsehr_conv_cmsis_nn(layer, input, n, output, output_step, scratch)) {
+        return;
+    }
+#endif
 #if PULSEHR_DSP
     const int32_t n_bytes = (n_weights + 7) / 8 * 8;
     uint32_t *const wide = (uint32_t *)(void *)scratch;
@@ -290,25 +303,58 @@ void pulsehr_conv(
     pulsehr_cut(layer, output, n, output_step);
 }
 
-/* Means of `kernel` steps, the last of what is left; halves away from zero. */
+/* A sum over a count, halves away from zero; both are small */
+static inline int8_t pulsehr_mean(int32_t sum, int32_t count)
+{
+    const int32_t half = (int32_t)((uint32_t)count >> 1);
+
+    return (int8_t)((sum + (sum < 0 ? -half : half)) / count);
+}
+
+/* Means of `count` steps: (count, depth) to (depth) */
+static void pulsehr_mean_of_steps(
+    const int8_t *values, int32_t count, int32_t depth, int8_t *output)
+{
+    int32_t feature = 0;
+
+#if PULSEHR_DSP
+    for (; count < 256 && feature + 4 <= depth; feature += 4) {
+        uint32_t even = 0, odd = 0; /* two sums of 16 bits in each */
+
+        for (int32_t k = feature; k < count * depth; k += depth) {
+            const uint32_t word = pulsehr_bytes(values + k, 4);
+
+            __asm__("sxtab16 %0, %0, %1" : "+r"(even) : "r"(word));
+            __asm__("sxtab16 %0, %0, %1, ror #8" : "+r"(odd) : "r"(word));
+        }
+        output[feature] = pulsehr_mean((int16_t)even, count);
+        output[feature + 1] = pulsehr_mean((int16_t)odd, count);
+        output[feature + 2] = pulsehr_mean((int32_t)even >> 16, count);
+        output[feature + 3] = pulsehr_mean((int32_t)odd >> 16, count);
+    }
+#endif
+    for (; feature < depth; ++feature) {
+        int32_t sum = 0;
+
+        for (int32_t k = feature; k < count * depth; k += depth) {
+            sum += values[k];
+        }
+        output[feature] = pulsehr_mean(sum, count);
+    }
+}
+
+/* n means of `kernel` steps, the last of what is left of those held */
 static void pulsehr_mean_pool(
     const pulsehr_layer *layer, const int8_t *input, int32_t held, int32_t n, int8_t *output,
     int32_t output_step)
 {
     for (int32_t step = 0; step < n; ++step) {
-        const int32_t left = held - step * layer->kernel;
-        const int32_t count = left < layer->kernel ? left : layer->kernel;
-        const int8_t *const values = input + step * layer->kernel * layer->depth;
+        const int32_t count = held < layer->kernel ? held : layer->kernel;
 
-        for (int32_t feature = 0; feature < layer->depth; ++feature) {
-            int32_t sum = 0;
-
-            for (int32_t i = 0; i < count; ++i) {
-                sum += values[i * layer->depth + feature];
-            }
-            sum += sum < 0 ? -(count / 2) : count / 2;
-            output[step * output_step + feature] = (int8_t)(sum / count);
-        }
+        pulsehr_mean_of_steps(input, count, layer->depth, output);
+        held -= count;
+        input += count * layer->depth;
+        output += output_step;
     }
 }
 

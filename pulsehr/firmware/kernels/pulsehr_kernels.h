@@ -14,6 +14,20 @@
 extern "C" {
 #endif
 
+/*
+ * Who runs the convolutions: 0: the kernels here. 1: CMSIS-NN on cores with Helium, where it is
+ * faster. 2: CMSIS-NN on every core. All give the same bits.
+ */
+#ifndef PULSEHR_CMSIS_NN
+#define PULSEHR_CMSIS_NN 0
+#endif
+
+#if PULSEHR_CMSIS_NN == 2 || (PULSEHR_CMSIS_NN == 1 && defined(__ARM_FEATURE_MVE))
+#define PULSEHR_CONV_BY_CMSIS_NN 1
+#else
+#define PULSEHR_CONV_BY_CMSIS_NN 0
+#endif
+
 /* Most layers of a segment */
 #define PULSEHR_MAX_LAYERS 8
 
@@ -61,9 +75,14 @@ void pulsehr_dense_s16_s32(const pulsehr_dense_layer *layer, const int16_t *inpu
 
 /*
  * A convolution: n outputs (n, n_outputs), output_step bytes apart, from (n - 1) * stride +
- * (kernel - 1) * dilation + 1 steps of input. scratch: int8 and int32 may lie there.
+ * (kernel - 1) * dilation + 1 steps of input. scratch: words may lie there.
  */
 void pulsehr_conv(
+    const pulsehr_layer *layer, const int8_t *input, int32_t n, int8_t *output,
+    int32_t output_step, uint8_t *scratch);
+
+/* The same by CMSIS-NN; returns 0 if that refuses, which leaves any outputs. */
+int32_t pulsehr_conv_cmsis_nn(
     const pulsehr_layer *layer, const int8_t *input, int32_t n, int8_t *output,
     int32_t output_step, uint8_t *scratch);
 

@@ -1,0 +1,88 @@
+/*
+ * Run a network on windows; print for each a line: its result, and the bytes of stack and of heap
+ * that it took. The instructions of a run are counted by the plug-in of QEMU.
+ *
+ * WINDOW_BYTES, N_WINDOWS and windows[] come from windows.h, infer() from the exporter.
+ */
+#include <stdint.h>
+
+#include "semihosting.h"
+#include "windows.h"
+
+enum {
+    PAINTED_WORDS = 32 * 1024, /* of the stack below main */
+    PAINT = 0x5A17C0DE
+};
+
+void count_begin(void);
+void count_end(void);
+int32_t infer(const void *window);
+void *_sbrk(intptr_t step);
+
+/* from the linker script: where a heap may start */
+extern char end;
+
+static char *heap_end = &end;
+static char *heap_peak = &end;
+
+/* The C library asks here for memory of malloc, which most exporters do not use. */
+void *_sbrk(intptr_t step)
+{
+    char *const before = heap_end;
+
+    heap_end += step;
+    if (heap_end > heap_peak) {
+        heap_peak = heap_end;
+    }
+    return before;
+}
+
+static volatile uint32_t *stack_pointer(void)
+{
+    volatile uint32_t *pointer;
+
+    __asm__ volatile("mov %0, sp" : "=r"(pointer));
+    return pointer;
+}
+
+/* Never inlined: what lies below its stack pointer is free, so that it may be painted. */
+static __attribute__((noinline)) void paint(volatile uint32_t *top)
+{
+    for (volatile uint32_t *word = top - PAINTED_WORDS; word < stack_pointer(); ++word) {
+        *word = PAINT;
+    }
+}
+
+static __attribute__((noinline)) int32_t bytes_below(volatile uint32_t *top)
+{
+    volatile uint32_t *word = top - PAINTED_WORDS;
+
+    while (word < top && *word == PAINT) {
+        ++word;
+    }
+    return (int32_t)((top - word) * 4);
+}
+
+static void print_field(int32_t value, const char *after)
+{
+    semihosting_print_integer(value);
+    semihosting_print(after);
+}
+
+int main(void)
+{
+    volatile uint32_t *const top = stack_pointer();
+
+    for (int32_t i = 0; i < N_WINDOWS; ++i) {
+        paint(top);
+        count_begin();
+        const int32_t result = infer(windows + i * WINDOW_BYTES);
+        count_end();
+        const int32_t stack = bytes_below(top);
+
+        print_field(result, " ");
+        print_field(stack, " ");
+        print_field((int32_t)(heap_peak - &end), "\n");
+    }
+    return 0;
+}

@@ -1,0 +1,1 @@
+/* Empty: CMSIS-NN includes it on every machine, and needs it on Arm alone. */
