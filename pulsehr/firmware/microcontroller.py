@@ -21,7 +21,7 @@ from pulsehr.firmware.front_samples import sensor_counts, window_ends
 from pulsehr.firmware.front_source import front_files, state_bytes
 from pulsehr.firmware.host import HostLibrary
 from pulsehr.firmware.integer import quantize_windows, run
-from pulsehr.firmware.memory import MemoryPlan, constant_bytes, plan_memory
+from pulsehr.firmware.memory import constant_bytes, plan_memory
 from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph, quantize
 from pulsehr.recordings import Recording
 
