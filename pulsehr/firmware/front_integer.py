@@ -20,18 +20,17 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from pulsehr.firmware.front import (
+from pulsehr.firmware.front import FrontEnd
+from pulsehr.firmware.front_filters import (
     ACC_BITS_LESS,
     ACC_REACH,
     COEFFICIENT_BITS,
     PPG_REACH,
-    SPAN,
-    SUM_BITS,
     TAP_BITS,
     BandPass,
-    FrontEnd,
     Sensor,
 )
+from pulsehr.firmware.front_scaling import SPAN, SUM_BITS
 from pulsehr.tracking import CLIP_LENGTH
 
 #: Windows that are normalised at a time.
@@ -249,6 +248,6 @@ def _spread_out(front: FrontEnd, windows: Integers) -> tuple[Integers, Integers,
         # by an even number of bits, to 61 or 62
         up = (SUM_BITS - int(squares[k]).bit_length()) // 2
         root = math.isqrt(int(squares[k]) << (2 * up))
-        multiplier[k] = (front.spread << 31) // root
+        multiplier[k] = (front.scalings[0].multiplier << 31) // root
         shift[k] = front.scalings[0].shift - up
     return above, multiplier, shift

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsehr.firmware.front import ACC_REACH, PPG_REACH, FrontEnd
+from pulsehr.firmware.front import FrontEnd
+from pulsehr.firmware.front_filters import ACC_REACH, PPG_REACH
 from pulsehr.recordings import Recording
 
 #: Bits that a PPG in any unit is given.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pulsehr.firmware.c_source import _fill, _rename, provenance
 from pulsehr.firmware.c_text import array, defines, integer_literal
-from pulsehr.firmware.front import ACC_BITS_LESS, SLACK, SPAN, FrontEnd, Sensor
+from pulsehr.firmware.front import SLACK, FrontEnd
+from pulsehr.firmware.front_filters import ACC_BITS_LESS, Sensor
 from pulsehr.firmware.front_integer import CLIP_REACH
+from pulsehr.firmware.front_scaling import SPAN
 from pulsehr.tracking import CLIP_LENGTH
 
 #: How the files end that are filled from templates, and the hand-written one.
@@ -219,7 +221,6 @@ def _constants(front: FrontEnd, upper: str) -> str:
             ]
     if front.normalize == "window":
         rows += [
-            (f"{upper}_SPREAD", front.spread, "1 / input scale, as a fraction of 30 bits"),
             (f"{upper}_SPAN", SPAN, "a reduced PPG spans less"),
             (f"{upper}_RESIDUE", front.residue, "a PPG that spans no more is flat"),
         ]

@@ -299,7 +299,7 @@ def to_microcontroller(
     ----------
     estimator : DistilledStudentRegressor or Pipeline
         Fitted; a pipeline is a `PPGWindower` and a student. A student alone takes windows, and
-        what follows is not used.
+        nothing of sensors.
     folder : path-like, default=None
         Where to write the files; None writes nothing.
     prefix : str, default="pulsehr"
@@ -352,6 +352,11 @@ def to_microcontroller(
     shape = (int(student.n_channels_), int(student.n_times_))
     graph = quantize(lower(student.network_, shape), student.ranges_)
     front_end = None
+    if windower is None and (clip, ppg_rate, acc_rate, ppg_step) != (False, None, None, None):
+        raise ValueError(
+            "to_microcontroller: rates and steps of sensors, and clip, need a PPGWindower, and "
+            "the student comes alone: export the pipeline, or leave them out"
+        )
     if windower is not None:
         front_end = design_front(
             windower,

@@ -318,7 +318,8 @@ static void pulsehr_normalize(
                 squares <<= 2;
                 --scaling.shift;
             }
-            scaling.multiplier = pulsehr_ratio(PULSEHR_SPREAD, pulsehr_square_root(squares));
+            scaling.multiplier =
+                pulsehr_ratio((uint32_t)scaling.multiplier, pulsehr_square_root(squares));
         }
         scaling.offset =
             (2 * PULSEHR_INPUT_ZERO_POINT + 1) * ((int64_t)1 << (scaling.shift - 1));
