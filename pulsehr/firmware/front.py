@@ -30,7 +30,8 @@ MAX_TIMES = (1 << 15) - 1
 SLACK = 8
 
 #: A band-passed PPG window that spans this many of its finest steps, or fewer, is flat: rounding
-#: keeps a filter from coming to rest at zero.
+#: keeps a filter from coming to rest at zero. Enough for upper edges up to three quarters of half
+#: the rate; nearer to it a filter takes minutes to come to rest.
 RESIDUE = 4
 
 
