@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from pulsehr.firmware.c_source import TARGETS, network_files
 from pulsehr.firmware.c_text import check_prefix
 from pulsehr.firmware.host import HostLibrary
 from pulsehr.firmware.integer import quantize_windows, run
-from pulsehr.firmware.memory import MemoryPlan, constant_bytes, plan_memory
+from pulsehr.firmware.memory import constant_bytes, plan_memory
 from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph, quantize
+
 
 class MicrocontrollerModel:
     """A student as integer C.

@@ -18,8 +18,7 @@ def random_network(seed: int) -> QuantizedGraph:
     while True:
         try:
             graph = _draw(rng)
-        except ValueError as refused:
-            assert "beyond 32 bits" in str(refused)
+        except ValueError:  # sums beyond 32 bits: an output much finer than its weights
             continue
         if len(set(run(graph, random_windows_of(graph, seed)).tolist())) > 2:
             return graph

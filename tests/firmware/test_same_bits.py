@@ -16,7 +16,6 @@ import pytest
 from networks import random_network, random_windows_of
 from students import random_windows
 
-from pulsehr.firmware.c_source import TARGETS
 from pulsehr.firmware.c_text import array
 from pulsehr.firmware.cortex_m import run_on
 from pulsehr.firmware.integer import quantize_windows, run
@@ -91,7 +90,9 @@ def program(graphs: list[tuple[QuantizedGraph, np.ndarray]], target: str) -> Pro
         )
         expected += run(graph, windows).tolist()
     calls = "".join(f" if (net{k}_run()) return {k + 1};" for k in range(len(graphs)))
-    main = f'{headers}#include "semihosting.h"\n{functions}\nint main(void) {{{calls} return 0; }}\n'
+    main = (
+        f'{headers}#include "semihosting.h"\n{functions}\nint main(void) {{{calls} return 0; }}\n'
+    )
     return Program(files, main, expected)
 
 
