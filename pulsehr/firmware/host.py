@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsehr.firmware.front_source import stream_file
+
 #: Compilers that are tried if the environment variable CC is not set.
 COMPILERS = ("cc", "gcc", "clang")
 
@@ -31,6 +33,8 @@ class HostLibrary:
         Starts the names of the functions.
     arena_bytes : int
         Working memory of a prediction.
+    state_bytes : int, default=0
+        Memory of a stream; 0 if the files hold no front end.
 
     Raises
     ------
@@ -38,13 +42,23 @@ class HostLibrary:
         If there is no compiler, or it fails.
     """
 
-    def __init__(self, files: Mapping[str, str], prefix: str, arena_bytes: int) -> None:
+    def __init__(
+        self, files: Mapping[str, str], prefix: str, arena_bytes: int, state_bytes: int = 0
+    ) -> None:
+        if state_bytes > 0:
+            files = {**files, f"{prefix}_stream.c": stream_file(prefix)}
         with tempfile.TemporaryDirectory(prefix="pulsehr-") as folder:
             library = ctypes.CDLL(str(compile_library(files, Path(folder))))
         self._predict = getattr(library, f"{prefix}_predict")
         self._predict.argtypes = [ctypes.c_void_p] * 3
         self._predict.restype = ctypes.c_int
         self._arena_bytes = arena_bytes
+        self._state_bytes = state_bytes
+        if state_bytes > 0:
+            self._stream = getattr(library, f"{prefix}_stream")
+            pointer, size = ctypes.c_void_p, ctypes.c_int64
+            self._stream.argtypes = [pointer, *(pointer, size) * 3, pointer]
+            self._stream.restype = ctypes.c_int
 
     def predict(self, windows: NDArray[np.int8]) -> NDArray[np.int32]:
         """Estimate heart rates.
@@ -60,8 +74,7 @@ class HostLibrary:
             Heart rate in 1/256 bpm.
         """
         windows = np.ascontiguousarray(windows)
-        # 8-byte numbers align the arena; one for each call, as threads may share the library
-        arena = np.empty(-(-self._arena_bytes // 8), dtype=np.int64)
+        arena = _memory(self._arena_bytes)
         bpm_q8 = np.empty(len(windows), dtype=np.int32)
         for index, window in enumerate(windows):
             bpm = bpm_q8[index : index + 1]
@@ -69,6 +82,41 @@ class HostLibrary:
             if status != 0:
                 raise RuntimeError(f"the compiled C returned the status {status}")
         return bpm_q8
+
+    def stream(
+        self, ppg: NDArray[np.int32], acc: NDArray[np.int16] | None, ends: NDArray[np.int64]
+    ) -> NDArray[np.int32]:
+        """Push a recording sample by sample, and estimate heart rates on the way.
+
+        Parameters
+        ----------
+        ppg : ndarray of int32, shape (n_ppg_samples,)
+            Counts of the PPG.
+        acc : ndarray of int16, shape (n_acc_samples, 3), or None
+            Counts of the acceleration.
+        ends : ndarray of int, shape (n_windows,)
+            Samples of the windows' rate at the end of each window, increasing.
+
+        Returns
+        -------
+        ndarray of int32, shape (n_windows,)
+            Heart rate in 1/256 bpm.
+        """
+        state = _memory(self._state_bytes)
+        ppg = np.ascontiguousarray(ppg, dtype=np.int32)
+        acc = np.zeros((0, 3), np.int16) if acc is None else np.ascontiguousarray(acc, np.int16)
+        rows = np.ascontiguousarray(ends, dtype=np.int32)
+        bpm_q8 = np.empty(len(rows), dtype=np.int32)
+        arrays = [item for array in (ppg, acc, rows) for item in (array.ctypes.data, len(array))]
+        status = self._stream(state.ctypes.data, *arrays, bpm_q8.ctypes.data)
+        if status != 0:
+            raise RuntimeError(f"the compiled C returned the status {status}")
+        return bpm_q8
+
+
+def _memory(n_bytes: int) -> NDArray[np.int64]:
+    """Return aligned memory; one for each call, as threads may share the library."""
+    return np.empty(-(-n_bytes // 8), dtype=np.int64)
 
 
 def compile_library(files: Mapping[str, str], folder: Path) -> Path:

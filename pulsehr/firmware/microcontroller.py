@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import copy
 import os
-import re
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_array
 
+from pulsehr._rows import group_by_recording, readings_in
 from pulsehr.firmware.c_source import TARGETS, network_files
 from pulsehr.firmware.c_text import check_prefix
+from pulsehr.firmware.exportable import describe, split_estimator
+from pulsehr.firmware.folder import write_files
+from pulsehr.firmware.front import FrontEnd, design_front
+from pulsehr.firmware.front_integer import clipped, front_windows
+from pulsehr.firmware.front_samples import sensor_counts, window_ends
+from pulsehr.firmware.front_source import front_files, state_bytes
 from pulsehr.firmware.host import HostLibrary
 from pulsehr.firmware.integer import quantize_windows, run
 from pulsehr.firmware.memory import constant_bytes, plan_memory
 from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph, quantize
+from pulsehr.recordings import Recording
 
 
 class MicrocontrollerModel:
-    """A student as integer C.
+    """A student, and the windower before it, as integer C.
 
     Made by `to_microcontroller`. `predict` computes in Python what the C computes; `run_c`
-    compiles the C and runs it on this machine. The steps of a pipeline before the student are
-    not part of the C; they run in Python here, so that X is the pipeline's.
+    compiles the C and runs it on this machine.
 
     Parameters
     ----------
@@ -34,10 +38,12 @@ class MicrocontrollerModel:
         The network in integers.
     prefix : str, default="pulsehr"
         Starts every symbol and file name of the C.
-    target : {"portable"}, default="portable"
+    target : {"portable", "cmsis-nn"}, default="portable"
         What the C is written for.
     front : Pipeline or None, default=None
         Fitted steps that turn X into normalised windows.
+    front_end : FrontEnd or None, default=None
+        The same in integers, from the samples of the sensors on.
 
     Attributes
     ----------
@@ -49,13 +55,14 @@ class MicrocontrollerModel:
     Examples
     --------
     >>> import numpy as np
-    >>> from pulsehr.firmware.graph import Dense, Graph
+    >>> from pulsehr.firmware.graph import Conv, Dense, Graph
     >>> from pulsehr.firmware.microcontroller import MicrocontrollerModel
     >>> from pulsehr.firmware.quantization import quantize
+    >>> conv = Conv("conv", np.ones((1, 1, 1, 1)), np.zeros(1))
     >>> dense = Dense("dense", np.array([[1.0, 0.5]]), np.array([0.0]))
     >>> out = Dense("out", np.array([[10.0]]), np.array([60.0]))
-    >>> ranges = {"input": (-1.0, 1.0), "dense": (-1.5, 1.5)}
-    >>> model = MicrocontrollerModel(quantize(Graph((1, 2), (dense, out)), ranges))
+    >>> ranges = {"input": (-1.0, 1.0), "conv": (-1.0, 1.0), "dense": (-1.5, 1.5)}
+    >>> model = MicrocontrollerModel(quantize(Graph((1, 2), (conv, dense, out)), ranges))
     >>> model.predict(np.array([[[1.0, 1.0]]])).round()
     array([75.])
     """
@@ -66,6 +73,7 @@ class MicrocontrollerModel:
         prefix: str = "pulsehr",
         target: str = "portable",
         front: Any = None,
+        front_end: FrontEnd | None = None,
     ) -> None:
         check_prefix(prefix)
         if target not in TARGETS:
@@ -74,8 +82,11 @@ class MicrocontrollerModel:
         self.prefix = prefix
         self.target = target
         self.front = front
+        self.front_end = front_end
         self.plan = plan_memory(graph, TARGETS[target].scratch)
-        self.files = network_files(graph, self.plan, prefix, _describe(front), TARGETS[target])
+        self.files = network_files(graph, self.plan, prefix, describe(front), TARGETS[target])
+        if front_end is not None:
+            self.files |= front_files(front_end, prefix, self.arena_bytes)
         self._library: HostLibrary | None = None
 
     def __repr__(self) -> str:
@@ -100,14 +111,46 @@ class MicrocontrollerModel:
         """Bytes of working memory, without the window and the stack."""
         return self.plan.arena_bytes
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of RAM of a stream, with the arena, without the stack; 0 without a front end."""
+        if self.front_end is None:
+            return 0
+        return state_bytes(self.front_end, self.arena_bytes)
+
+    def samples(self, recording: Recording) -> tuple[NDArray[np.int32], NDArray[np.int16] | None]:
+        """Turn a recording into what sensors would have given the C.
+
+        Parameters
+        ----------
+        recording : Recording
+            At the rates of the sensors.
+
+        Returns
+        -------
+        ppg : ndarray of int32, shape (n_ppg_samples,)
+            For each push of the PPG.
+        acc : ndarray of int16, shape (n_acc_samples, 3), or None
+            For each push of the acceleration.
+
+        Raises
+        ------
+        ValueError
+            If the recording has other rates or channels, or the model has no front end.
+        """
+        return sensor_counts(self._front_end(), recording)
+
     def predict(self, X: Any) -> NDArray[np.float64]:
         """Estimate heart rates with the integers of the C.
 
         Parameters
         ----------
         X : readings or array-like
-            What the exported estimator takes: for a pipeline whatever its first step does, for
-            a student windows (n, n_channels, n_times) or rows (n, n_channels * n_times).
+            Readings, of a pipeline with a windower: what the C gives at their instants when their
+            recording is pushed from its start. If heart rates are clipped, then by those of the
+            other readings of the recording, in order of time. Or windows (n, n_channels,
+            n_times), rows (n, n_channels * n_times): the windower normalises them in floating
+            point, as a student alone takes them, and they are not clipped.
 
         Returns
         -------
@@ -117,9 +160,13 @@ class MicrocontrollerModel:
         Raises
         ------
         ValueError
-            If windows have the wrong shape or are not finite.
+            If windows have the wrong shape or are not finite, a reading has too little past, or
+            its recording has other rates or channels.
         """
-        return run(self.graph, self._quantized(X)) / BPM_STEPS
+        readings = readings_in(X)
+        if readings is None:
+            return run(self.graph, self._quantized(X)) / BPM_STEPS
+        return self._on_streams(readings, self._run_integers)
 
     def run_c(self, X: Any) -> NDArray[np.float64]:
         """Estimate heart rates by the C, compiled for this machine.
@@ -142,10 +189,11 @@ class MicrocontrollerModel:
         RuntimeError
             If there is no C compiler, or it fails.
         """
-        windows = self._quantized(X)
-        if self._library is None:
-            self._library = HostLibrary(self.files, self.prefix, self.arena_bytes)
-        return self._library.predict(windows) / BPM_STEPS
+        readings = readings_in(X)
+        if readings is None:
+            windows = self._quantized(X)
+            return self._compiled().predict(windows) / BPM_STEPS
+        return self._on_streams(readings, self._compiled().stream)
 
     def report(self) -> str:
         """Tabulate the layers: output shape, multiplications and bytes.
@@ -188,14 +236,36 @@ class MicrocontrollerModel:
         FileExistsError
             If a file of that name is not an earlier export with the same prefix.
         """
-        folder = Path(folder)
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(f"write: folder must not be a file, got {str(folder)!r}")
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in self.files:
-            _check_is_ours(folder / name, self.prefix)
-        for name, text in self.files.items():
-            _write_at_once(folder / name, text)
+        write_files(self.files, folder, self.prefix)
+
+    def _front_end(self) -> FrontEnd:
+        if self.front_end is None:
+            raise ValueError(
+                "MicrocontrollerModel: readings and recordings need a PPGWindower, and the student "
+                "was exported alone: export the pipeline, or pass windows"
+            )
+        return self.front_end
+
+    def _on_streams(self, readings: Any, run_stream: Callable[..., Any]) -> NDArray[np.float64]:
+        """Run ``run_stream(ppg, acc, ends)`` on each recording; ends increase."""
+        front = self._front_end()
+        bpm_q8 = np.empty(len(readings), dtype=np.int32)
+        for recording, rows in group_by_recording(readings):
+            instants = np.array([readings[row].instant for row in rows])
+            ppg, acc = sensor_counts(front, recording)
+            ends, which = np.unique(window_ends(front, recording, instants), return_inverse=True)
+            bpm_q8[rows] = run_stream(ppg, acc, ends)[which]
+        return bpm_q8 / BPM_STEPS
+
+    def _run_integers(self, ppg: Any, acc: Any, ends: Any) -> NDArray[np.int32]:
+        front = self._front_end()
+        bpm_q8 = run(self.graph, front_windows(front, ppg, acc, ends))
+        return clipped(bpm_q8) if front.clip else bpm_q8
+
+    def _compiled(self) -> HostLibrary:
+        if self._library is None:
+            self._library = HostLibrary(self.files, self.prefix, self.arena_bytes, self.state_bytes)
+        return self._library
 
     def _quantized(self, X: Any) -> NDArray[np.int8]:
         """Validate X and turn it into int8 windows."""
@@ -216,19 +286,39 @@ def to_microcontroller(
     folder: str | os.PathLike[str] | None = None,
     prefix: str = "pulsehr",
     target: str = "portable",
+    *,
+    ppg_rate: float | None = None,
+    acc_rate: float | None = None,
+    ppg_step: float | None = None,
+    acc_step: float = 1 / 4096,
+    stride: float = 2.0,
+    clip: bool = False,
 ) -> MicrocontrollerModel:
-    """Quantize a fitted student to int8 and write it as C.
+    """Write a fitted student, or a whole pipeline from samples on, as C in integers.
 
     Parameters
     ----------
     estimator : DistilledStudentRegressor or Pipeline
-        Fitted; a pipeline ends in a student. Its other steps stay in Python.
+        Fitted; a pipeline is a `PPGWindower` and a student. A student alone takes windows, and
+        nothing of sensors.
     folder : path-like, default=None
         Where to write the files; None writes nothing.
     prefix : str, default="pulsehr"
         Starts every symbol and file name.
-    target : {"portable"}, default="portable"
+    target : {"portable", "cmsis-nn"}, default="portable"
         What the C is written for.
+    ppg_rate, acc_rate : float, default=None
+        Rates of the sensors in Hz, whole multiples of the windower's `sampling_rate`; None takes
+        that.
+    ppg_step : float, default=None
+        What one count of the PPG stands for, in units of the recordings of training. With
+        ``normalize="window"`` any unit will do.
+    acc_step : float, default=1/4096
+        What one count of the acceleration stands for, in g.
+    stride : float, default=2.0
+        Seconds from one heart rate to the next.
+    clip : bool, default=False
+        Keep each heart rate near those before, as `pulsehr.tracking.causal_clip` does.
 
     Returns
     -------
@@ -240,9 +330,9 @@ def to_microcontroller(
     NotFittedError
         If the student is not fitted.
     TypeError
-        If `estimator` is not a student, nor a pipeline that ends in one.
+        If `estimator` is not a student, nor a pipeline of a windower and one.
     ValueError
-        If prefix or target is not valid, or the network cannot be quantized.
+        If prefix, target, a rate or a step is not valid, or the network cannot be quantized.
 
     Examples
     --------
@@ -259,79 +349,27 @@ def to_microcontroller(
     """
     from pulsehr.firmware.lowering import lower
 
-    front, student = _split(estimator)
+    front, windower, student = split_estimator(estimator)
     shape = (int(student.n_channels_), int(student.n_times_))
     graph = quantize(lower(student.network_, shape), student.ranges_)
-    model = MicrocontrollerModel(graph, prefix=prefix, target=target, front=front)
+    front_end = None
+    if windower is None and (clip, ppg_rate, acc_rate, ppg_step) != (False, None, None, None):
+        raise ValueError(
+            "to_microcontroller: rates and steps of sensors, and clip, need a PPGWindower, and "
+            "the student comes alone: export the pipeline, or leave them out"
+        )
+    if windower is not None:
+        front_end = design_front(
+            windower,
+            graph.input_format,
+            ppg_rate=ppg_rate,
+            acc_rate=acc_rate,
+            ppg_step=ppg_step,
+            acc_step=acc_step,
+            stride=stride,
+            clip=clip,
+        )
+    model = MicrocontrollerModel(graph, prefix, target, front, front_end)
     if folder is not None:
         model.write(folder)
     return model
-
-
-def _describe(front: Any) -> str:
-    """Say which steps make windows, with their parameters and what they learnt by numbers."""
-    if front is None:
-        return "whoever fitted the student: it was exported without its PPGWindower"
-    return " | ".join(_describe_step(step) for _, step in front.steps)
-
-
-def _describe_step(step: Any) -> str:
-    if not hasattr(step, "get_params"):
-        return str(step)
-    learnt = {name: getattr(step, name) for name in ("mean_", "scale_") if hasattr(step, name)}
-    values = {
-        **step.get_params(deep=False),
-        **{name: np.asarray(value).tolist() for name, value in learnt.items()},
-    }
-    return f"{type(step).__name__}({', '.join(f'{k}={v!r}' for k, v in values.items())})"
-
-
-def _split(estimator: Any) -> tuple[Any, Any]:
-    """Split into the steps before the student (or None) and the fitted student."""
-    front, student = None, estimator
-    if isinstance(estimator, Pipeline):
-        student = estimator.steps[-1][1]
-        # a copy, which stays as it is when the pipeline is fitted again
-        front = copy.deepcopy(estimator[:-1]) if len(estimator.steps) > 1 else None
-    name = type(student).__name__
-    if not hasattr(student, "fit"):
-        raise TypeError(
-            f"to_microcontroller: expected a fitted student or a pipeline that ends in one, "
-            f"got {student!r}"
-        )
-    check_is_fitted(student)
-    missing = [
-        attribute
-        for attribute in ("network_", "ranges_", "n_channels_", "n_times_")
-        if not hasattr(student, attribute)
-    ]
-    if missing:
-        raise TypeError(
-            f"to_microcontroller: {name} is not a student (it has no {missing[0]}): fit a "
-            f"DistilledStudentRegressor (a {name} can be its teacher) and export that; of a "
-            f"search export best_estimator_"
-        )
-    return front, student
-
-
-def _check_is_ours(path: Path, prefix: str) -> None:
-    """Refuse to write over what is not an earlier export of this prefix."""
-    if not path.exists():
-        return
-    start = path.read_bytes()[:400].decode("utf-8", errors="replace") if path.is_file() else ""
-    if not re.search(rf"Written by pulsehr \S+ with prefix {prefix}\b", start):
-        raise FileExistsError(
-            f"write: {str(path)!r} was not written with prefix {prefix!r}, and is left as it "
-            f"is: choose another folder or prefix"
-        )
-
-
-def _write_at_once(path: Path, text: str) -> None:
-    """Write to a temporary file beside `path`, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

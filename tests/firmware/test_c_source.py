@@ -221,11 +221,11 @@ def test_errors_are_returned_and_nothing_is_written(small, tmp_path, compiler):
     window = c_windows(3, (2, 37))[0]
     arena = np.zeros(plan_memory(small).arena_bytes // 4 + 1, np.int32)
     address = arena.ctypes.data
-    assert predict(library, window, 0) == (1, -1)
-    assert predict(library, window, address + 1) == (2, -1)
-    assert predict(library, window, address + 2) == (2, -1)
-    assert library.hr_predict(None, address, address) == 1
-    assert library.hr_predict(window.ctypes.data, address, None) == 1
+    assert predict(library, window, 0) == (-1, -1)
+    assert predict(library, window, address + 1) == (-2, -1)
+    assert predict(library, window, address + 2) == (-2, -1)
+    assert library.hr_predict(None, address, address) == -1
+    assert library.hr_predict(window.ctypes.data, address, None) == -1
     assert not arena.any()
 
 

@@ -15,9 +15,9 @@
 
 @sizes@
 
-#define @upper@_OK              0 /* the heart rate is written */
-#define @upper@_ERROR_NULL      1 /* a pointer is NULL; nothing is written */
-#define @upper@_ERROR_ALIGNMENT 2 /* the arena is misaligned; nothing is written */
+#define @upper@_OK               0 /* the heart rate is written */
+#define @upper@_ERROR_NULL      (-1) /* a pointer is NULL; nothing is written */
+#define @upper@_ERROR_ALIGNMENT (-2) /* the arena is misaligned; nothing is written */
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,0 +1,60 @@
+"""Files written into a folder, without harm to what else is there."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def write_files(files: Mapping[str, str], folder: str | os.PathLike[str], prefix: str) -> None:
+    """Write the files of an export, each in one step: a reader sees the old or the new text.
+
+    Parameters
+    ----------
+    files : mapping of str to str
+        Name and text of each file.
+    folder : path-like
+        Made if it is missing; other files in it are left alone.
+    prefix : str
+        That of the export.
+
+    Raises
+    ------
+    NotADirectoryError
+        If `folder` is a file.
+    FileExistsError
+        If a file of that name is not an earlier export with the same prefix.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"write: folder must not be a file, got {str(folder)!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in files:
+        _check_is_ours(folder / name, prefix)
+    for name, text in files.items():
+        _write_at_once(folder / name, text)
+
+
+def _check_is_ours(path: Path, prefix: str) -> None:
+    """Refuse to write over what is not an earlier export of this prefix."""
+    if not path.exists():
+        return
+    start = path.read_bytes()[:400].decode("utf-8", errors="replace") if path.is_file() else ""
+    if not re.search(rf"Written by pulsehr \S+ with prefix {prefix}\b", start):
+        raise FileExistsError(
+            f"write: {str(path)!r} was not written with prefix {prefix!r}, and is left as it "
+            f"is: choose another folder or prefix"
+        )
+
+
+def _write_at_once(path: Path, text: str) -> None:
+    """Write to a temporary file beside `path`, then rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,253 @@
+"""The exact integer run of the front end in numpy: the definition of what its C must compute.
+
+The decimating filter and its look-ahead are those of `PPGWindower`. The band-pass is too, but
+it runs from the start of the stream, where `PPGWindower` lets it settle anew before each window:
+the two agree by heart rate, not by bit. It is in direct form I, and what a division of a sum leaves
+is added to the next sum [1]_, so that rounding adds no constant.
+
+References
+----------
+.. [1] Dattorro, The Implementation of Recursive Digital Filters for High-Fidelity Audio, Journal
+   of the Audio Engineering Society 36, 1988 (first-order error feedback).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from pulsehr.firmware.front import FrontEnd
+from pulsehr.firmware.front_filters import (
+    ACC_BITS_LESS,
+    ACC_REACH,
+    COEFFICIENT_BITS,
+    PPG_REACH,
+    TAP_BITS,
+    BandPass,
+    Sensor,
+)
+from pulsehr.firmware.front_scaling import SPAN, SUM_BITS
+from pulsehr.tracking import CLIP_LENGTH
+
+#: Windows that are normalised at a time.
+CHUNK = 1024
+
+#: Heart rates are limited to this (1/256 bpm) before they are clipped: sums of ten fit 32 bits.
+CLIP_REACH = 1 << 24
+
+Integers = NDArray[np.int64]
+
+
+def front_windows(
+    front: FrontEnd, ppg: NDArray[Any], acc: NDArray[Any] | None, ends: NDArray[Any]
+) -> NDArray[np.int8]:
+    """Turn streams of samples into windows.
+
+    Parameters
+    ----------
+    front : FrontEnd
+        The constants.
+    ppg : ndarray of int, shape (n_ppg_samples,)
+        Counts of the PPG.
+    acc : ndarray of int, shape (n_acc_samples, 3), or None
+        Counts of the acceleration.
+    ends : ndarray of int, shape (n_windows,)
+        How many samples of the windows' rate there are when a window is complete: at least
+        `n_times`. Streams stay at their last sample after their end.
+
+    Returns
+    -------
+    ndarray of int8, shape (n_windows, n_channels, n_times)
+        The input of the network.
+    """
+    n_rows = int(np.max(ends))
+    windows = np.empty((len(ends), front.n_channels, front.n_times), dtype=np.int8)
+    for channel, signal in enumerate(streams(front, ppg, acc, n_rows)):
+        view = sliding_window_view(signal, front.n_times)
+        for start in range(0, len(ends), CHUNK):
+            rows = slice(start, start + CHUNK)
+            windows[rows, channel] = normalized(front, channel, view[ends[rows] - front.n_times])
+    return windows
+
+
+def streams(
+    front: FrontEnd, ppg: NDArray[Any], acc: NDArray[Any] | None, n_rows: int
+) -> list[Integers]:
+    """Decimate and band-pass streams: what a ring would hold, were it long enough.
+
+    Parameters
+    ----------
+    front : FrontEnd
+        The constants.
+    ppg, acc : ndarray of int
+        Counts, as `front_windows` takes them.
+    n_rows : int
+        Samples wanted.
+
+    Returns
+    -------
+    list of ndarray of int64, shape (n_rows,)
+        One for each channel; the acceleration fits 16 bits.
+    """
+    wide = np.clip(np.asarray(ppg, dtype=np.int64), -PPG_REACH, PPG_REACH - 1)
+    signals = [decimated(front.ppg, wide, n_rows, PPG_REACH)]
+    if front.acc is not None:
+        assert acc is not None
+        axes = np.asarray(acc, dtype=np.int64).T
+        signals += [decimated(front.acc, axis, n_rows, ACC_REACH) for axis in axes]
+    if front.bandpass is None:
+        return signals
+    ppg_bits, acc_bits = (front.bandpass.fraction_bits + less for less in (0, ACC_BITS_LESS))
+    filtered = [bandpassed(front.bandpass, signals[0], ppg_bits)]
+    for signal in signals[1:]:
+        y = bandpassed(front.bandpass, signal, acc_bits)
+        y = (y + (1 << (acc_bits - 1))) >> acc_bits
+        filtered.append(np.clip(y, -ACC_REACH, ACC_REACH - 1))
+    return filtered
+
+
+def decimated(sensor: Sensor, samples: Integers, n_rows: int, reach: int) -> Integers:
+    """Filter and decimate one signal.
+
+    Parameters
+    ----------
+    sensor : Sensor
+        Factor and filter.
+    samples : ndarray of int64, shape (n_samples,)
+        Counts. Before the first and after the last, the signal is as there.
+    n_rows : int
+        Samples wanted.
+    reach : int
+        Results are saturated to ``-reach`` to ``reach - 1``.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_rows,)
+        Row k is the signal at sample ``k * factor``.
+    """
+    first, last = -sensor.lookahead, (n_rows - 1) * sensor.factor + sensor.lookahead
+    held = samples[np.clip(np.arange(first, last + 1), 0, len(samples) - 1)]
+    if sensor.factor == 1:
+        return np.asarray(held)
+    taps = np.concatenate([sensor.taps[:0:-1], sensor.taps]).astype(np.int64)
+    sums = sliding_window_view(held, len(taps))[:: sensor.factor] @ taps
+    rounded = (sums + (1 << (TAP_BITS - 1))) >> TAP_BITS
+    return np.asarray(np.clip(rounded, -reach, reach - 1))
+
+
+def bandpassed(bandpass: BandPass, signal: Integers, bits: int) -> Integers:
+    """Filter one signal from its start, as if its first sample had lasted forever.
+
+    Parameters
+    ----------
+    bandpass : BandPass
+        The coefficients.
+    signal : ndarray of int64, shape (n_rows,)
+        The signal.
+    bits : int
+        Bits after the point that the result has more than `signal`.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_rows,)
+        The filtered signal, which fits 32 bits.
+    """
+    values: list[int] = ((signal - signal[0]) << bits).tolist()
+    mask = (1 << COEFFICIENT_BITS) - 1
+    for b0, b1, b2, a1, a2 in bandpass.sections.tolist():
+        x1 = x2 = y1 = y2 = rest = 0
+        for k, x in enumerate(values):
+            total = b0 * x + b1 * x1 + b2 * x2 - a1 * y1 - a2 * y2 + rest
+            y = total >> COEFFICIENT_BITS
+            rest = total & mask
+            x2, x1, y2, y1 = x1, x, y1, y
+            values[k] = y
+    return np.array(values, dtype=np.int64)
+
+
+def normalized(front: FrontEnd, channel: int, windows: Integers) -> NDArray[np.int8]:
+    """Normalise windows of one channel.
+
+    Parameters
+    ----------
+    front : FrontEnd
+        The constants.
+    channel : int
+        Its number, 0 for the PPG.
+    windows : ndarray of int64, shape (n_windows, n_times)
+        Samples of the ring.
+
+    Returns
+    -------
+    ndarray of int8, shape (n_windows, n_times)
+        The input of the network.
+    """
+    scaling = front.scalings[channel]
+    values: Integers = windows
+    multiplier: Any = scaling.multiplier
+    shift: Any = scaling.shift
+    offset: Any = scaling.offset
+    if front.normalize == "window":
+        if channel == 0:
+            values, multiplier, shift = _spread_out(front, windows)
+            offset = (2 * front.zero_point + 1) * (np.int64(1) << (shift - 1))
+        values = front.n_times * values - values.sum(axis=1, keepdims=True)
+    steps = (values * multiplier + offset) >> shift
+    return np.asarray(np.clip(steps, -128, 127), dtype=np.int8)
+
+
+def clipped(heart_rate: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Keep each heart rate near those before: `pulsehr.tracking.causal_clip` in integers.
+
+    Nine and eleven tenths of the mean of ten are rounded to the nearest integer.
+
+    Parameters
+    ----------
+    heart_rate : ndarray of int32, shape (n,)
+        In 1/256 bpm, in order of time.
+
+    Returns
+    -------
+    ndarray of int32, shape (n,)
+        The clipped heart rates.
+    """
+    values: list[int] = np.clip(heart_rate, -CLIP_REACH, CLIP_REACH).tolist()
+    for k in range(CLIP_LENGTH, len(values)):
+        total = sum(values[k - CLIP_LENGTH : k])
+        low, high = (_hundredths(share * total) for share in (9, 11))
+        values[k] = min(max(values[k], low), high)
+    return np.array(values, dtype=np.int32)
+
+
+def _hundredths(value: int) -> int:
+    """Divide by 100, halves away from zero."""
+    rounded = (abs(value) + 50) // 100
+    return rounded if value >= 0 else -rounded
+
+
+def _spread_out(front: FrontEnd, windows: Integers) -> tuple[Integers, Integers, Integers]:
+    """Reduce PPG windows to 15 bits; return them, multipliers and shifts.
+
+    A deviation ``d`` from the mean, with the variance ``v``, becomes ``d / (sqrt(v) * scale)``, in
+    which all units drop out.
+    """
+    low = windows.min(axis=1, keepdims=True)
+    span = windows.max(axis=1, keepdims=True) - low
+    down = np.zeros_like(span)
+    while (large := (span >> down) >= SPAN).any():
+        down += large
+    above = (windows - low) >> down
+    sums = above.sum(axis=1)
+    squares = front.n_times * (above**2).sum(axis=1) - sums**2
+    multiplier, shift = np.zeros_like(span), np.ones_like(span)
+    for k in np.flatnonzero(span[:, 0] > front.residue):
+        # by an even number of bits, to 61 or 62
+        up = (SUM_BITS - int(squares[k]).bit_length()) // 2
+        root = math.isqrt(int(squares[k]) << (2 * up))
+        multiplier[k] = (front.scalings[0].multiplier << 31) // root
+        shift[k] = front.scalings[0].shift - up
+    return above, multiplier, shift

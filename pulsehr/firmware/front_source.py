@@ -1,0 +1,274 @@
+"""The constants and the state of the front end as C text."""
+
+from __future__ import annotations
+
+from pulsehr.firmware.c_source import _fill, _rename, provenance
+from pulsehr.firmware.c_text import array, defines, integer_literal
+from pulsehr.firmware.front import SLACK, FrontEnd
+from pulsehr.firmware.front_filters import ACC_BITS_LESS, Sensor
+from pulsehr.firmware.front_integer import CLIP_REACH
+from pulsehr.firmware.front_scaling import SPAN
+from pulsehr.tracking import CLIP_LENGTH
+
+#: How the files end that are filled from templates, and the hand-written one.
+TEMPLATES = {"front.h": "_front.h", "front_tables.h": "_front_tables.h"}
+CODE = {"pulsehr_front.c": "_front.c"}
+
+#: What only the library of the host is compiled with.
+STREAM = "front_stream.c"
+
+#: C types of the state and their bytes; those of 4 first, so that no gap lies between them.
+BYTES = {"uint32_t": 4, "int32_t": 4, "filter": 40, "int16_t": 2}
+
+Field = tuple[str, str, tuple[int, ...], str]
+
+
+def front_files(front: FrontEnd, prefix: str, arena_bytes: int) -> dict[str, str]:
+    """Write the front end as portable C11.
+
+    Parameters
+    ----------
+    front : FrontEnd
+        The constants.
+    prefix : str
+        Starts every symbol and file name.
+    arena_bytes : int
+        Working memory of the network, which is part of the state.
+
+    Returns
+    -------
+    dict of str to str
+        Name and text of each file; the same constants give the same text.
+    """
+    fields = _text_fields(front, prefix, arena_bytes)
+    made = {
+        **{f"{prefix}{end}": _fill(name, fields) for name, end in TEMPLATES.items()},
+        **{f"{prefix}{end}": _rename(name, prefix) for name, end in CODE.items()},
+    }
+    note = f"/* {provenance(prefix)}: export the model again to change it. */\n"
+    return {name: note + text for name, text in made.items()}
+
+
+def stream_file(prefix: str) -> str:
+    """Write the C that pushes a whole recording, for the library of the host."""
+    return _fill(STREAM, {"prefix": prefix, "upper": prefix.upper()})
+
+
+def state_bytes(front: FrontEnd, arena_bytes: int) -> int:
+    """Compute the size of the state in C, which holds no pointers.
+
+    Parameters
+    ----------
+    front : FrontEnd
+        The constants.
+    arena_bytes : int
+        Working memory of the network.
+
+    Returns
+    -------
+    int
+        Bytes, the same on every target with integers aligned to four bytes or less.
+    """
+    total = 0
+    for ctype, _, shape, _ in state_fields(front, arena_bytes):
+        size = BYTES[ctype]
+        for length in shape:
+            size *= length
+        total += size
+    return -(-total // 4) * 4
+
+
+def state_fields(front: FrontEnd, arena_bytes: int) -> list[Field]:
+    """List the fields of the state: C type, name, shape and comment."""
+    signals: list[Field] = [
+        ("uint32_t", "arena", (-(-arena_bytes // 4),), "of the network"),
+        ("int32_t", "ppg", (front.n_ring,), "ring of the PPG"),
+    ]
+    narrow: list[Field] = []
+    counters: list[Field] = [
+        ("int32_t", "wait", (), "rows until the next window is complete"),
+        ("int32_t", "age", (), "rows since the newest complete window"),
+        ("int32_t", "ready", (), "whether that window was not estimated yet"),
+        ("int32_t", "ppg_next", (), "position of the next sample in its ring"),
+    ]
+    if front.acc is not None:
+        counters += [
+            ("int32_t", "acc_next", (), "the same of the acceleration"),
+            ("int32_t", "lead", (), "rows of the PPG less rows of the acceleration"),
+        ]
+        narrow.append(("int16_t", "acc", (3, front.n_ring), "rings of the acceleration"))
+    for name, sensor in (("ppg", front.ppg), ("acc", front.acc)):
+        if sensor is None or sensor.factor == 1:
+            continue
+        counters += [
+            ("int32_t", f"{name}_wait", (), "samples until the next row"),
+            ("int32_t", f"{name}_oldest", (), "position of the oldest sample of the filter"),
+        ]
+        if name == "ppg":
+            signals.append(("int32_t", "ppg_past", (sensor.n_past,), "what its filter sees"))
+        else:
+            narrow.append(("int16_t", "acc_past", (sensor.n_past, 3), "what its filter sees"))
+    if front.bandpass is not None:
+        signals.append(("filter", "filters", (front.n_channels,), "band-pass of each signal"))
+    if front.clip:
+        signals.append(("int32_t", "clipped", (CLIP_LENGTH,), "the heart rates before"))
+        counters += [
+            ("int32_t", "n_clipped", (), "how many there are"),
+            ("int32_t", "clipped_next", (), "position of the oldest"),
+        ]
+    return [*signals, *counters, *narrow]
+
+
+def _text_fields(front: FrontEnd, prefix: str, arena_bytes: int) -> dict[str, str]:
+    """Compute what the templates are filled with."""
+    upper = prefix.upper()
+    with_acc = front.acc is not None
+    return {
+        "prefix": prefix,
+        "upper": upper,
+        "example_push": _example_push(front, prefix),
+        "units": _units(front),
+        "macros": _macros(front, upper, arena_bytes),
+        "filter": "" if front.bandpass is None else _FILTER.replace("@prefix@", prefix),
+        "state": _state(front, prefix, arena_bytes),
+        "clause_acc": ", of the acceleration, or of both" if with_acc else "",
+        "clause_ahead": f", {upper}_ERROR_AHEAD" if with_acc else "",
+        "pushes": "\n".join(_pushes(front, prefix)),
+        "constants": _constants(front, upper),
+        "tables": _tables(front, prefix),
+    }
+
+
+def _factor(sensor: Sensor | None) -> int:
+    return 0 if sensor is None else sensor.factor
+
+
+def _same_rate(front: FrontEnd) -> bool:
+    return _factor(front.acc) in (0, front.ppg.factor)
+
+
+def _pushes(front: FrontEnd, prefix: str) -> list[str]:
+    """Declare the functions that take samples."""
+    axes = "int16_t acc_x, int16_t acc_y, int16_t acc_z"
+    state = f"{prefix}_state *state"
+    lines = [f"int {prefix}_push_ppg({state}, int32_t ppg);"]
+    if front.acc is not None:
+        lines.append(f"int {prefix}_push_acc({state}, {axes});")
+    if _same_rate(front):
+        more = "" if front.acc is None else f", {axes}"
+        lines.append(f"int {prefix}_push({state}, int32_t ppg{more});")
+    return lines
+
+
+def _example_push(front: FrontEnd, prefix: str) -> str:
+    if not _same_rate(front):
+        return f"{prefix}_push_ppg(&state, ppg)"
+    more = "" if front.acc is None else ", x, y, z"
+    return f"{prefix}_push(&state, ppg{more})"
+
+
+def _units(front: FrontEnd) -> str:
+    """Say what samples are, as lines of a comment."""
+    ppg = "any unit, as gain and offset drop out"
+    if front.ppg.step is not None:
+        ppg = f"counts of {front.ppg.step:.9g} units of the PPG of training"
+    lines = [f"ppg: {front.ppg.rate:g} Hz, {ppg}"]
+    if front.acc is not None:
+        step = front.acc.step or 1.0
+        lines.append(
+            f"acc: {front.acc.rate:g} Hz, counts of {step:.9g} g ({1 / step:.9g} counts for 1 g)"
+        )
+        lines.append("the first samples of both were taken at the same time")
+    seconds = front.stride / front.sampling_rate
+    lines.append(f"windows: {front.n_times} rows at {front.sampling_rate:g} Hz, each {seconds:g} s")
+    return "\n".join(f" * {line}" for line in lines)
+
+
+def _macros(front: FrontEnd, upper: str, arena_bytes: int) -> str:
+    size = state_bytes(front, arena_bytes)
+    return defines(
+        [
+            (f"{upper}_PPG_FACTOR", front.ppg.factor, "samples of the PPG for each row"),
+            (f"{upper}_ACC_FACTOR", _factor(front.acc), "the same of the acceleration; 0: none"),
+            (f"{upper}_STRIDE", front.stride, "rows from one window to the next"),
+            (f"{upper}_SLACK", SLACK, "rows that are kept beside a window"),
+            (f"{upper}_STATE_BYTES", size, "bytes of the state"),
+        ]
+    ).rstrip()
+
+
+def _state(front: FrontEnd, prefix: str, arena_bytes: int) -> str:
+    """Declare the fields of the state in columns."""
+    rows = []
+    for ctype, name, shape, comment in state_fields(front, arena_bytes):
+        kind = f"{prefix}_filter" if ctype == "filter" else ctype
+        rows.append((f"{kind} {name}{''.join(f'[{size}]' for size in shape)};", comment))
+    width = max(len(declaration) for declaration, _ in rows)
+    return "\n".join(f"    {declaration:<{width}} /* {comment} */" for declaration, comment in rows)
+
+
+def _constants(front: FrontEnd, upper: str) -> str:
+    rows: list[tuple[str, object, str]] = [
+        (f"{upper}_NORMALIZE_WINDOW", int(front.normalize == "window"), "each window by itself"),
+        (f"{upper}_BANDPASS", int(front.bandpass is not None), "all signals"),
+        (f"{upper}_CLIP", int(front.clip), "heart rates near those before"),
+    ]
+    for name, sensor in (("PPG", front.ppg), ("ACC", front.acc)):
+        if sensor is not None and sensor.factor > 1:
+            rows += [
+                (f"{upper}_{name}_TAPS", len(sensor.taps), "half of a symmetric filter"),
+                (f"{upper}_{name}_PAST", sensor.n_past, "samples that it sees"),
+            ]
+    if front.normalize == "window":
+        rows += [
+            (f"{upper}_SPAN", SPAN, "a reduced PPG spans less"),
+            (f"{upper}_RESIDUE", front.residue, "a PPG that spans no more is flat"),
+        ]
+    if front.bandpass is not None:
+        bits = front.bandpass.fraction_bits
+        rows += [
+            (f"{upper}_PPG_BITS", bits, "after the point of the filtered PPG"),
+            (f"{upper}_ACC_BITS", bits + ACC_BITS_LESS, "while acceleration is filtered"),
+        ]
+    if front.clip:
+        rows += [
+            (f"{upper}_CLIP_LENGTH", CLIP_LENGTH, "heart rates of the mean"),
+            (f"{upper}_CLIP_REACH", CLIP_REACH, "largest, so that sums fit 32 bits"),
+        ]
+    return defines(rows).rstrip()
+
+
+def _tables(front: FrontEnd, prefix: str) -> str:
+    """Write filters and scalings."""
+    text = ""
+    for name, sensor in (("ppg", front.ppg), ("acc", front.acc)):
+        if sensor is not None and sensor.factor > 1:
+            text += "/* from the middle, in 2^-15 */\n"
+            declaration = f"static const int16_t {prefix}_{name}_taps[{len(sensor.taps)}]"
+            text += array(declaration, sensor.taps) + "\n"
+    if front.bandpass is not None:
+        rows = [
+            "    {" + ", ".join(integer_literal(value) for value in section) + "},"
+            for section in front.bandpass.sections.tolist()
+        ]
+        text += "/* b0, b1, b2, a1, a2 of each section, in 2^-29 */\n"
+        text += (
+            f"static const int32_t {prefix}_sections[2][5] = {{\n" + "\n".join(rows) + "\n};\n\n"
+        )
+    rows = [
+        f"    {{INT64_C({scaling.offset}), {scaling.multiplier}u, {scaling.shift}}},"
+        for scaling in front.scalings
+    ]
+    declaration = f"static const {prefix}_scaling {prefix}_scalings[{len(rows)}]"
+    return text + f"{declaration} = {{\n" + "\n".join(rows) + "\n};\n"
+
+
+_FILTER = """
+/* What the band-pass remembers of a signal */
+typedef struct {
+    int32_t started;
+    int32_t first;         /* its first sample, which counts as zero */
+    int32_t signals[3][2]; /* before, between and after two sections: newest, one before */
+    int32_t rest[2];       /* of the division in each section */
+} @prefix@_filter;
+"""

@@ -1,0 +1,199 @@
+"""Front ends for the tests: windowers, sensor streams, and their C on a network that hashes."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from pulsehr.firmware.c_source import _fill
+from pulsehr.firmware.front import FrontEnd, design_front
+from pulsehr.firmware.front_source import front_files, state_bytes, stream_file
+from pulsehr.firmware.quantization import Format
+
+#: Every warning is an error.
+FLAGS = (
+    "-std=c11 -O2 -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wstrict-prototypes "
+    "-Wmissing-prototypes -Wundef -Werror -pedantic"
+).split()
+
+OK, READY, NULL, NOT_READY, LATE, AHEAD = 0, 1, -1, -3, -4, -5
+
+#: Bytes around memory that must not change.
+GUARD = 64
+
+#: A network whose heart rate is a hash of the window, so that no wrong sample hides.
+STUB = """
+#include "hr.h"
+#include "hr_network.h"
+#include <string.h>
+
+int8_t *hr_network_input(void *arena)
+{
+    return (int8_t *)arena + 4;
+}
+
+void hr_network_row(void *arena, int32_t row)
+{
+    uint32_t hash = 17u;
+
+    if (row > 0) {
+        memcpy(&hash, arena, 4);
+    }
+    for (int32_t i = 0; i < HR_N_TIMES; ++i) {
+        hash = hash * 31u + (uint32_t)(hr_network_input(arena)[i] + 200);
+    }
+    memcpy(arena, &hash, 4);
+}
+
+int32_t hr_network_result(void *arena)
+{
+    int32_t hash;
+
+    memcpy(&hash, arena, 4);
+    return hash;
+}
+"""
+
+
+def windower(n_channels: int = 4, **parameters: Any) -> SimpleNamespace:
+    """Stand for a fitted PPGWindower."""
+    values = {"window": 3.3, "sampling_rate": 32.0, "normalize": "window", "bandpass": None}
+    return SimpleNamespace(
+        **{**values, **parameters},
+        n_channels_=n_channels,
+        mean_=np.array([5000.0, 0.1, -0.2, 0.9])[:n_channels],
+        scale_=np.array([1234.5, 0.2, 0.3, 0.25])[:n_channels],
+    )
+
+
+def front_of(
+    n_channels: int = 4,
+    input_format: Format | None = None,
+    factors: tuple[int, int] = (1, 1),
+    stride: float = 2.0,
+    clip: bool = False,
+    **parameters: Any,
+) -> FrontEnd:
+    """Design the front end of sensors at multiples of the windower's rate."""
+    source = windower(n_channels, **parameters)
+    # without normalisation the input of a network has steps of many counts
+    default = Format(8, 0.031, 5) if source.normalize else Format(8, 300.0, -3)
+    return design_front(
+        source,
+        input_format or default,
+        ppg_rate=source.sampling_rate * factors[0],
+        acc_rate=source.sampling_rate * factors[1] if n_channels == 4 else None,
+        ppg_step=0.7,
+        stride=stride,
+        clip=clip,
+    )
+
+
+class CompiledFront:
+    """The C of a front end on the stub network, with a state between guard bytes."""
+
+    def __init__(
+        self, front: FrontEnd, folder: Path, compiler: str, flags: tuple[str, ...] = ()
+    ) -> None:
+        self.front = front
+        arena_bytes = 4 + front.n_times
+        fields = {"prefix": "hr", "upper": "HR", "n_times": "", "n_channels": ""}
+        header = (
+            "#ifndef HR_H\n#define HR_H\n#include <stdint.h>\n"
+            f"#define HR_N_CHANNELS {front.n_channels}\n#define HR_N_TIMES {front.n_times}\n"
+            f"#define HR_INPUT_ZERO_POINT ({front.zero_point})\n"
+            "#define HR_OK 0\n#define HR_ERROR_NULL (-1)\n#endif\n"
+        )
+        files = {
+            **front_files(front, "hr", arena_bytes),
+            "hr.h": header,
+            "hr_network.h": _fill("network.h", fields),
+            "hr_stream.c": stream_file("hr"),
+            "stub.c": STUB,
+        }
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        sources = [name for name in files if name.endswith(".c")]
+        command = [compiler, *FLAGS, *flags, "-fPIC", "-shared", "-o", "front.so", *sources]
+        subprocess.run(command, cwd=folder, check=True)
+        self.library = ctypes.CDLL(str(folder / "front.so"))
+        self.memory = np.full(state_bytes(front, arena_bytes) + 2 * GUARD, 0xA5, dtype=np.uint8)
+        self.state = ctypes.c_void_p(self.memory.ctypes.data + GUARD)
+
+    def init(self) -> None:
+        assert self.library.hr_init(self.state) == OK
+
+    def push_ppg(self, ppg: int) -> int:
+        return self.library.hr_push_ppg(self.state, ctypes.c_int32(int(ppg)))
+
+    def push_acc(self, acc: Any) -> int:
+        return self.library.hr_push_acc(self.state, *(ctypes.c_int16(int(a)) for a in acc))
+
+    def push(self, ppg: int, *acc: int) -> int:
+        axes = (ctypes.c_int16(int(a)) for a in acc)
+        return self.library.hr_push(self.state, ctypes.c_int32(int(ppg)), *axes)
+
+    def heart_rate(self) -> int | tuple[int]:
+        """Return the hash in a tuple, or the error."""
+        bpm_q8 = ctypes.c_int32(0)
+        status = self.library.hr_heart_rate(self.state, ctypes.byref(bpm_q8))
+        return (bpm_q8.value,) if status == OK else status
+
+    def stream(self, ppg: np.ndarray, acc: np.ndarray | None, ends: np.ndarray) -> np.ndarray:
+        ppg, ends = (np.ascontiguousarray(x, dtype=np.int32) for x in (ppg, ends))
+        acc = np.zeros((0, 3), np.int16) if acc is None else np.ascontiguousarray(acc, np.int16)
+        hashes = np.zeros(len(ends), dtype=np.int32)
+        arrays = [
+            item
+            for array in (ppg, acc, ends)
+            for item in (ctypes.c_void_p(array.ctypes.data), ctypes.c_int64(len(array)))
+        ]
+        result = ctypes.c_void_p(hashes.ctypes.data)
+        assert self.library.hr_stream(self.state, *arrays, result) == OK
+        self.check_guards()
+        return hashes
+
+    def check_guards(self) -> None:
+        assert (self.memory[:GUARD] == 0xA5).all()
+        assert (self.memory[-GUARD:] == 0xA5).all()
+
+
+def hashes_of(windows: np.ndarray) -> np.ndarray:
+    """Hash windows as the stub does."""
+    hashes = np.full(len(windows), 17, dtype=np.uint32)
+    for sample in windows.reshape(len(windows), -1).T:
+        hashes = hashes * np.uint32(31) + (sample.astype(np.int64) + 200).astype(np.uint32)
+    return hashes.astype(np.int32)
+
+
+def ppg_streams(n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Streams of PPG counts at every extreme."""
+    rng = np.random.default_rng(seed)
+    top, bottom = 2**23 - 1, -(2**23)
+    return {
+        "noise of 24 bits": rng.integers(bottom, top, n),
+        "beyond 24 bits": rng.integers(-(2**31), 2**31 - 1, n),
+        "walk": np.cumsum(rng.integers(-3000, 3000, n)),
+        "square wave of the rails": np.where(np.arange(n) // 7 % 2, top, bottom),
+        "every other sample": np.where(np.arange(n) % 2, top, bottom),
+        "one step": np.where(np.arange(n) < n // 2, top, bottom),
+        "constant": np.full(n, 77),
+        "constant at the rail": np.full(n, bottom),
+        "two counts": rng.integers(0, 2, n),
+        "rare spikes": np.where(np.arange(n) % 97, 1000, 1001),
+    }
+
+
+def acc_streams(n: int, seed: int = 1) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [
+        rng.integers(-(2**15), 2**15, (n, 3)),
+        np.where((np.arange(n) // 5 % 2)[:, None] == 1, 2**15 - 1, -(2**15)) * np.ones(3, int),
+        np.full((n, 3), [-(2**15), 0, 2**15 - 1]),
+        np.cumsum(rng.integers(-9, 10, (n, 3)), axis=0),
+    ]
