@@ -104,8 +104,8 @@ def small_network() -> Network:
         (4, 1, 256),
         quantize(graph, measure_ranges(graph, windows)),
         windows,
-        note="pulsehr: the signals are rows, and the first kernel covers all four. Two layers more "
-        "do nothing: a pool of one sample at the start, a dense layer of 16 x 16 near the end.",
+        note="pulsehr: the signals are rows, and the first kernel covers all four. One layer more "
+        "does nothing: a dense layer of 16 x 16 before the last.",
     )
 
 
@@ -124,18 +124,13 @@ def _layer(name: str, module: nn.Module, after: nn.Sequential) -> Layer | None:
 
 
 def _with_rows_as_kernel(layers: list[Layer]) -> tuple[Layer, ...]:
-    """Let the first kernel cover the four rows of a window.
-
-    Two identities make a form that the firmware takes: a layer along rows before they meet, and
-    a dense layer before the last.
-    """
+    """Let the first kernel cover the four rows of a window; insert an identity before the end."""
     first, out = layers[0], layers[-1]
     assert isinstance(first, Conv)
     assert isinstance(out, Dense)
     identity = Dense(EXTRA_LAYER, np.eye(out.weights.shape[1]), np.zeros(out.weights.shape[1]))
     # (n_out, 1, width, n_in) to (n_out, n_in, width, 1)
     return (
-        MeanPool("rows", 1),
         replace(first, weights=first.weights.transpose(0, 3, 2, 1)),
         *layers[1:-1],
         identity,
