@@ -104,7 +104,10 @@ def measure(export: Export, core: str, optimize: str, plugin: Path) -> Cost:
         footprint = link_footprint(objects, ["infer"], folder, core)
         finished, regions = count_instructions(link_image(objects, folder, core), core, plugin)
     if finished.status != 0:
-        said = finished.stdout.strip() or f"ends with status {finished.status}"
+        said = (
+            finished.stdout.strip()
+            or f"crashes, as when the stack leaves the RAM ({finished.status})"
+        )
         raise WrongResultError(f"does not run: {said.splitlines()[-1]}")
     results, stack, heap = np.array([line.split() for line in finished.stdout.splitlines()], int).T
     worst = int(np.max(np.abs(results - export.expected)))
