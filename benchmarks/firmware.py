@@ -31,7 +31,7 @@ from pulsehr.firmware.cortex_m import cross_compile, link_image, support_files
 from pulsehr.firmware.cortex_m_footprint import link_footprint
 
 #: The nRF52840, a Cortex-M4 in wearables: clock, and current of the CPU at 3 V with the DC/DC
-#: converter while it runs from flash with its cache (Product Specification v1.7, key features).
+#: converter while it runs from flash with its cache (its Product Specification, key features).
 CLOCK_HZ = 64e6
 AMPERE_PER_HZ = 52e-12
 VOLT = 3.0
