@@ -64,7 +64,7 @@ def test_c_equals_python_on_recordings(clip, normalize, bandpass, data, compiler
     assert got.dtype == np.float64
     np.testing.assert_array_equal(model.run_c(readings), got)
     # rows of any order, and more than once
-    order = np.random.default_rng(0).permutation(len(readings)).tolist() + [3, 3]
+    order = [*np.random.default_rng(0).permutation(len(readings)), 3, 3]
     shuffled = [readings[k] for k in order]
     np.testing.assert_array_equal(model.predict(shuffled), got[order])
     np.testing.assert_array_equal(model.run_c(shuffled), got[order])
@@ -92,13 +92,6 @@ def test_windows_go_as_they_did(model, data, compiler):
     windows = PPGWindower(normalize=None).fit_transform(data.X)
     got = model.predict(windows)
     np.testing.assert_array_equal(model.run_c(windows), got)
-    alone = to_microcontroller(
-        make_pipeline(
-            *[step for _, step in model.front.steps],
-            small().fit(PPGWindower().fit_transform(data.X), data.y),
-        )[-1]
-    )
-    assert alone.front_end is None
     # from samples on, the integers are nearly those of the windower
     readings = model.predict(data.X)
     assert np.abs(got - readings).mean() < 0.5
@@ -193,7 +186,7 @@ def test_two_windowers_are_refused(data):
 
 
 def test_a_teacher_after_a_windower_is_refused(data):
-    teacher = PulseTeacherRegressor(filters=(2, 3), max_epochs=1, random_state=0, verbose=0)
+    teacher = PulseTeacherRegressor(max_epochs=1, random_state=0, verbose=0)
     pipe = make_pipeline(PPGWindower(), teacher).fit(data.X, data.y)
     with pytest.raises(TypeError, match="PulseTeacherRegressor is not a student"):
         to_microcontroller(pipe)
@@ -217,9 +210,7 @@ def test_an_unfitted_pipeline_is_refused():
 
 def test_rows_whose_channels_the_student_does_not_know_are_refused(data):
     pipe = make_pipeline(PPGWindower(flatten=True), small()).fit(data.X, data.y)
-    with pytest.raises(
-        ValueError, match=r"4 x 256 samples, but the student was fitted on 1 x 1024"
-    ):
+    with pytest.raises(ValueError, match=r"4 x 256 samples, but .* fitted on 1 x 1024"):
         to_microcontroller(pipe)
 
 
