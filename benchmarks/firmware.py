@@ -7,7 +7,9 @@ through gcc, and run under QEMU with a plug-in that counts instructions: the sam
 run. Each result is compared with what the exporter's own Python says (emx: with torch). What an
 exporter does not take is said in its row. The heap is what malloc of newlib asks for.
 
-Instructions are not cycles.
+Instructions are not cycles. For the Cortex-M4 the plug-in adds up cycles from the tables of its
+Technical Reference Manual, for memory without wait states; milliseconds and millijoules of an
+nRF52840 are estimates from these, not measurements.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +30,17 @@ from instruction_count import MARKERS, Counts, build_plugin, count_instructions
 from pulsehr.firmware.cortex_m import cross_compile, link_image, support_files
 from pulsehr.firmware.cortex_m_footprint import link_footprint
 
+#: The nRF52840, a Cortex-M4 in wearables: clock, and current of the CPU at 3 V with the DC/DC
+#: converter while it runs from flash with its cache (Product Specification v1.7, key features).
+CLOCK_HZ = 64e6
+AMPERE_PER_HZ = 52e-12
+VOLT = 3.0
+
 MAIN = Path(__file__).with_name("firmware_main.c")
+
+
+class WrongResultError(Exception):
+    """The C does not run to its end, or computes something else than Python."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +49,8 @@ class Cost:
 
     Parameters
     ----------
-    counts : dict of str to int
-        Instructions by function.
+    counts : dict of str to Count
+        Instructions and cycles by function, of the window that took most.
     flash_bytes : int
         Code and constants.
     static_bytes, stack_bytes, heap_bytes, window_bytes : int
@@ -54,7 +67,12 @@ class Cost:
     @property
     def instructions(self) -> int:
         """Of all functions."""
-        return sum(self.counts.values())
+        return sum(count.instructions for count in self.counts.values())
+
+    @property
+    def cycles(self) -> int:
+        """Of all functions, if the core is a Cortex-M4."""
+        return sum(count.cycles for count in self.counts.values())
 
     @property
     def ram_bytes(self) -> int:
@@ -86,13 +104,14 @@ def measure(export: Export, core: str, optimize: str, plugin: Path) -> Cost:
         footprint = link_footprint(objects, ["infer"], folder, core)
         finished, regions = count_instructions(link_image(objects, folder, core), core, plugin)
     if finished.status != 0:
-        raise RuntimeError(f"status {finished.status}: {finished.stdout}{finished.stderr}")
+        said = finished.stdout.strip() or f"ends with status {finished.status}"
+        raise WrongResultError(f"does not run: {said.splitlines()[-1]}")
     results, stack, heap = np.array([line.split() for line in finished.stdout.splitlines()], int).T
     worst = int(np.max(np.abs(results - export.expected)))
     if worst > export.tolerance:
-        raise RuntimeError(f"computed {results}, expected {export.expected}")
+        raise WrongResultError(f"wrong: computed {results}, expected {export.expected}")
     return Cost(
-        max(regions, key=lambda counts: sum(counts.values())),
+        max(regions, key=lambda counts: sum(count.instructions for count in counts.values())),
         footprint.flash_bytes,
         footprint.ram_bytes,
         int(stack.max()),
@@ -110,42 +129,45 @@ def windows_text(windows: np.ndarray) -> str:
     )
 
 
-def row(name: str, cost: Cost, n_macs: int) -> str:
-    """Write a line of the table."""
-    sizes = (cost.flash_bytes, cost.ram_bytes, cost.static_bytes, cost.stack_bytes)
-    numbers = (*sizes, cost.heap_bytes, cost.window_bytes)
-    per_mac = cost.instructions / n_macs
-    return " | ".join(
-        [f"| {name}", f"{cost.instructions:,}", f"{per_mac:.2f}", *(f"{n:,}" for n in numbers), ""]
-    ).rstrip()
+#: Columns of a table from a cost and the MACs of the network.
+COLUMNS: dict[str, Callable[[Cost, int], str]] = {
+    "instructions": lambda cost, n_macs: f"{cost.instructions:,}",
+    "per MAC": lambda cost, n_macs: f"{cost.instructions / n_macs:.2f}",
+    "flash (B)": lambda cost, n_macs: f"{cost.flash_bytes:,}",
+    "RAM (B)": lambda cost, n_macs: f"{cost.ram_bytes:,}",
+    "static": lambda cost, n_macs: f"{cost.static_bytes:,}",
+    "stack": lambda cost, n_macs: f"{cost.stack_bytes:,}",
+    "heap": lambda cost, n_macs: f"{cost.heap_bytes:,}",
+    "window": lambda cost, n_macs: f"{cost.window_bytes:,}",
+}
+
+#: More of them for a Cortex-M4, whose cycles are estimated.
+ESTIMATES: dict[str, Callable[[Cost, int], str]] = {
+    "estimate: ms": lambda cost, n_macs: f"{1e3 * cost.cycles / CLOCK_HZ:.0f}",
+    "mJ": lambda cost, n_macs: f"{1e3 * cost.cycles * AMPERE_PER_HZ * VOLT:.2f}",
+}
 
 
-def print_tables(
-    networks: list[Network], cores: list[str], only: str, n_functions: int, folder: Path
+def print_table(
+    network: Network, core: str, folder: Path, plugin: Path, only: str, n_functions: int
 ) -> None:
-    """Measure every exporter on every core and print a table for each network and core."""
-    plugin = build_plugin(folder)
-    for network in networks:
-        for core in cores:
-            print(f"\n**{network.name}, {core}**: {network.n_macs:,} MACs of one window\n")
-            print(
-                "| | instructions | per MAC | flash (B) | RAM (B) | arena, static | stack | heap "
-                "| window |\n|---|---|---|---|---|---|---|---|---|"
-            )
-            for name, (export, optimize) in exporters(folder).items():
-                if not re.search(only, name):
-                    continue
-                try:
-                    cost = measure(export(network, core), core, optimize, plugin)
-                except CannotExportError as error:
-                    print(f"| {name} | {error} | | | | | | | |", flush=True)
-                    continue
-                print(row(name, cost, network.n_macs), flush=True)
-                largest = sorted(cost.counts.items(), key=lambda item: -item[1])
-                for function, count in largest[:n_functions]:
-                    print(f"| - {function} | {count:,} | | | | | | | |")
-        if network.note:
-            print(f"\n{network.note}")
+    """Measure the exporters whose name matches `only` on a core, and print a line for each."""
+    columns = COLUMNS | (ESTIMATES if core == "cortex-m4" else {})
+    print(f"\n**{network.name}, {core}**: {network.n_macs:,} MACs of one window\n")
+    print(f"| | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
+    for name, (export, optimize) in exporters(folder).items():
+        if not re.search(only, name):
+            continue
+        try:
+            cost = measure(export(network, core), core, optimize, plugin)
+        except (CannotExportError, WrongResultError) as error:
+            print(f"| {name} | {error} |{' |' * (len(columns) - 1)}", flush=True)
+            continue
+        fields = [write(cost, network.n_macs) for write in columns.values()]
+        print(f"| {name} | {' | '.join(fields)} |", flush=True)
+        largest = sorted(cost.counts.items(), key=lambda item: -item[1].instructions)
+        for function, count in largest[:n_functions]:
+            print(f"| - {function} | {count.instructions:,} |{' |' * (len(columns) - 1)}")
 
 
 def main() -> None:
@@ -161,9 +183,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     known = {"student": lambda: paper_student(options.published), "small": small_network}
-    networks = [known[name]() for name in options.networks]
-    with tempfile.TemporaryDirectory(prefix="pulsehr-") as folder:
-        print_tables(networks, options.cores, options.only, options.functions, Path(folder))
+    with tempfile.TemporaryDirectory(prefix="pulsehr-") as name:
+        folder = Path(name)
+        plugin = build_plugin(folder)
+        for network in (known[name]() for name in options.networks):
+            for core in options.cores:
+                print_table(network, core, folder, plugin, options.only, options.functions)
+            if network.note:
+                print(f"\n{network.note}")
 
 
 if __name__ == "__main__":

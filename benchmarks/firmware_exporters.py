@@ -155,9 +155,9 @@ def emx_c(
     network: Network, core: str, folder: Path, integers: bool, options: Sequence[str] = ()
 ) -> Export:
     """Export by emx-onnx-cgen, from ONNX in float32 or with int8 by QuantizeLinear."""
+    _peer("emx_onnx_cgen")
     import onnx
 
-    _peer("emx_onnx_cgen")
     place = folder / f"emx-{network.input_shape[0]}-{integers}-{'-'.join(options)}"
     place.mkdir(exist_ok=True)
     model = _integer_onnx(network) if integers else float_onnx(network)

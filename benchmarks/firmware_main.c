@@ -10,8 +10,8 @@
 #include "windows.h"
 
 enum {
-    PAINTED_WORDS = 32 * 1024, /* of the stack below main */
-    PAINT = 0x5A17C0DE
+    PAINT = 0x5A17C0DE,
+    FRAME_WORDS = 16 /* left for the function that paints: the least that is measured */
 };
 
 void count_begin(void);
@@ -19,17 +19,32 @@ void count_end(void);
 int32_t infer(const void *window);
 void *_sbrk(intptr_t step);
 
-/* from the linker script: where a heap may start */
-extern char end;
+/* from the linker script: where a heap may start, and where the stack does */
+extern char end, stack_top;
+
+/* not there where only sizes are measured, and nothing runs */
+#pragma weak stack_top
+#pragma weak semihosting_print
+#pragma weak semihosting_exit
 
 static char *heap_end = &end;
 static char *heap_peak = &end;
+
+/* The lower half of the free RAM is for a heap, the upper for the stack. */
+static char *stack_limit(void)
+{
+    return &end + (((&stack_top - &end) / 2) & ~7);
+}
 
 /* The C library asks here for memory of malloc, which most exporters do not use. */
 void *_sbrk(intptr_t step)
 {
     char *const before = heap_end;
 
+    if (step > stack_limit() - heap_end) {
+        semihosting_print("the heap leaves the RAM of the machine\n");
+        semihosting_exit(1);
+    }
     heap_end += step;
     if (heap_end > heap_peak) {
         heap_peak = heap_end;
@@ -45,18 +60,25 @@ static volatile uint32_t *stack_pointer(void)
     return pointer;
 }
 
-/* Never inlined: what lies below its stack pointer is free, so that it may be painted. */
-static __attribute__((noinline)) void paint(volatile uint32_t *top)
+/* Paint what lies free below the stack. */
+static __attribute__((noinline)) void paint(void)
 {
-    for (volatile uint32_t *word = top - PAINTED_WORDS; word < stack_pointer(); ++word) {
+    volatile uint32_t *const free_end = stack_pointer() - FRAME_WORDS;
+
+    for (volatile uint32_t *word = (void *)stack_limit(); word < free_end; ++word) {
         *word = PAINT;
     }
 }
 
+/* From `top` down to the lowest word that is no longer painted. */
 static __attribute__((noinline)) int32_t bytes_below(volatile uint32_t *top)
 {
-    volatile uint32_t *word = top - PAINTED_WORDS;
+    volatile uint32_t *word = (void *)stack_limit();
 
+    if (*word != PAINT) {
+        semihosting_print("the stack leaves the RAM of the machine\n");
+        semihosting_exit(1);
+    }
     while (word < top && *word == PAINT) {
         ++word;
     }
@@ -74,7 +96,7 @@ int main(void)
     volatile uint32_t *const top = stack_pointer();
 
     for (int32_t i = 0; i < N_WINDOWS; ++i) {
-        paint(top);
+        paint();
         count_begin();
         const int32_t result = infer(windows + i * WINDOW_BYTES);
         count_end();

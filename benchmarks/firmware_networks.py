@@ -18,7 +18,7 @@ from pulsehr.networks import DistilledStudent, RectifiedConv2d
 SEED = 0
 
 #: Windows of 4 signals and 256 samples: for the ranges, and of these for the runs.
-N_CALIBRATION = 64
+N_CALIBRATION = 16
 N_RUN = 3
 
 #: A layer that only pulsehr's form of the small network has.

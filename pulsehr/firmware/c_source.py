@@ -63,9 +63,7 @@ class Target:
 #: The targets by name. The same bits come from all of them.
 TARGETS = {
     "portable": Target(portable_scratch, OPERATORS, 0),
-    "cmsis-nn": Target(
-        cmsis_nn_scratch, {**OPERATORS, "pulsehr_cmsis_nn.c": "_cmsis_nn.c"}, 1
-    ),
+    "cmsis-nn": Target(cmsis_nn_scratch, {**OPERATORS, "pulsehr_cmsis_nn.c": "_cmsis_nn.c"}, 1),
 }
 
 
@@ -176,7 +174,8 @@ def _fields(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict[str, s
 
 def _dense_notes(plan: MemoryPlan) -> list[str]:
     return [
-        f"{int(np.prod(layer.source_shape))} int{layer.source.bits}" for layer in plan.schedule.dense
+        f"{int(np.prod(layer.source_shape))} int{layer.source.bits}"
+        for layer in plan.schedule.dense
     ]
 
 
@@ -279,9 +278,7 @@ def _segment_layers(plan: MemoryPlan, index: int, prefix: str) -> str:
     return f"{name} = {{\n{body}\n}};\n"
 
 
-def _stage_rows(
-    plan: MemoryPlan, stage: Stage, kind: str, prefix: str
-) -> list[tuple[str, object]]:
+def _stage_rows(plan: MemoryPlan, stage: Stage, kind: str, prefix: str) -> list[tuple[str, object]]:
     layer = stage.layer
     tables = [] if layer.products is None else _table_rows(f"{prefix}_{layer.name}")
     return [
@@ -297,9 +294,10 @@ def _stage_rows(
 
 def _segment_table(plan: MemoryPlan, prefix: str) -> str:
     segments = plan.schedule.segments
+    records = [_record(_segment_rows(plan, k, prefix), "        ") for k in range(len(segments))]
     body = "\n".join(
-        f"    {{ /* {segment.name} */\n{_record(_segment_rows(plan, k, prefix), '        ')}\n    }},"
-        for k, segment in enumerate(segments)
+        f"    {{ /* {segment.name} */\n{record}\n    }},"
+        for segment, record in zip(segments, records, strict=True)
     )
     return f"const {prefix}_segment {prefix}_segments[{len(segments)}] = {{\n{body}\n}};\n"
 

@@ -25,7 +25,7 @@ VECTOR = 8
 
 #: Bytes of the C record of a layer along time, of a segment and of a dense layer where a pointer
 #: takes 4.
-STAGE_BYTES, SEGMENT_BYTES, DENSE_BYTES = 32, 20, 36
+STAGE_BYTES, SEGMENT_BYTES, DENSE_BYTES = 36, 20, 28
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,9 @@ def plan_memory(graph: QuantizedGraph, scratch: Scratch = portable_scratch) -> M
     """
     segments, dense = split(graph)
     n_rows = graph.input_shape[0]
-    least = [_peak(_tiled(segments, MIN_TILE), dense, n_rows, scratch, k) for k in range(len(segments))]
+    least = [
+        _peak(_tiled(segments, MIN_TILE), dense, n_rows, scratch, k) for k in range(len(segments))
+    ]
     chosen = list(_tiled(segments, MIN_TILE))
     for index, segment in enumerate(segments):
         for tile in _tiles(segment):

@@ -38,7 +38,7 @@ class MicrocontrollerModel:
         The network in integers.
     prefix : str, default="pulsehr"
         Starts every symbol and file name of the C.
-    target : {"portable"}, default="portable"
+    target : {"portable", "cmsis-nn"}, default="portable"
         What the C is written for.
     front : Pipeline or None, default=None
         Fitted steps that turn X into normalised windows.
@@ -55,13 +55,14 @@ class MicrocontrollerModel:
     Examples
     --------
     >>> import numpy as np
-    >>> from pulsehr.firmware.graph import Dense, Graph
+    >>> from pulsehr.firmware.graph import Conv, Dense, Graph
     >>> from pulsehr.firmware.microcontroller import MicrocontrollerModel
     >>> from pulsehr.firmware.quantization import quantize
+    >>> conv = Conv("conv", np.ones((1, 1, 1, 1)), np.zeros(1))
     >>> dense = Dense("dense", np.array([[1.0, 0.5]]), np.array([0.0]))
     >>> out = Dense("out", np.array([[10.0]]), np.array([60.0]))
-    >>> ranges = {"input": (-1.0, 1.0), "dense": (-1.5, 1.5)}
-    >>> model = MicrocontrollerModel(quantize(Graph((1, 2), (dense, out)), ranges))
+    >>> ranges = {"input": (-1.0, 1.0), "conv": (-1.0, 1.0), "dense": (-1.5, 1.5)}
+    >>> model = MicrocontrollerModel(quantize(Graph((1, 2), (conv, dense, out)), ranges))
     >>> model.predict(np.array([[[1.0, 1.0]]])).round()
     array([75.])
     """
@@ -304,7 +305,7 @@ def to_microcontroller(
         Where to write the files; None writes nothing.
     prefix : str, default="pulsehr"
         Starts every symbol and file name.
-    target : {"portable"}, default="portable"
+    target : {"portable", "cmsis-nn"}, default="portable"
         What the C is written for.
     ppg_rate, acc_rate : float, default=None
         Rates of the sensors in Hz, whole multiples of the windower's `sampling_rate`; None takes

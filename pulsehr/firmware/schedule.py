@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pulsehr.firmware.graph import Conv, Dense, MeanPool
 from pulsehr.firmware.quantization import QuantizedGraph, QuantizedLayer
 
-
 #: Most layers of a segment, for which the C keeps counters.
 MAX_STAGES = 8
 
@@ -199,6 +198,10 @@ def split(graph: QuantizedGraph) -> tuple[list[Segment], list[QuantizedLayer]]:
     """
     dense = [layer for layer in graph.layers if isinstance(layer.layer, Dense)]
     streamed = list(graph.layers[: len(graph.layers) - len(dense)])
+    if not streamed:
+        raise ValueError(
+            f"firmware: the first layer {graph.layers[0].name!r} is dense, expected a convolution"
+        )
     for layer in streamed:
         _check_stream(layer)
     together = _index_of_join(streamed)
@@ -228,9 +231,14 @@ def _up_to_pools(layers: list[QuantizedLayer]) -> Iterator[list[QuantizedLayer]]
 
 def _index_of_join(layers: list[QuantizedLayer]) -> int:
     """Index of the layer from which on rows are together."""
-    n_rows = layers[0].source_shape[0] if layers else 1
+    n_rows = layers[0].source_shape[0]
     if n_rows == 1:
         return len(layers)
+    if layers[0].target_shape[0] == 1:
+        raise ValueError(
+            f"firmware: the first layer {layers[0].name!r} lets the rows meet at once, expected a "
+            f"convolution along each row before"
+        )
     for index, layer in enumerate(layers):
         if layer.target_shape[0] == 1:
             return index
@@ -243,6 +251,12 @@ def _index_of_join(layers: list[QuantizedLayer]) -> int:
 def _check_stream(layer: QuantizedLayer) -> None:
     if isinstance(layer.layer, Dense):
         raise ValueError(f"firmware: layer {layer.name!r} is dense, before one that is not")
+    if layer.target.bits != 8:
+        raise ValueError(
+            f"firmware: layer {layer.name!r}: no operator {type(layer.layer).__name__} from "
+            f"{layer.source.bits} to {layer.target.bits} bits; before the last dense layer must "
+            f"come another"
+        )
     if isinstance(layer.layer, MeanPool):
         return
     height = layer.layer.weights.shape[1]

@@ -1,6 +1,6 @@
 /*
- * Convolutions by CMSIS-NN. Its wrapper is right in every version and on every core for an input that
- * holds its padding already and just the time steps that the outputs need, as ours do.
+ * Convolutions by CMSIS-NN. Its wrapper is right in every version and on every core for an input
+ * that holds its padding already and just the time steps that the outputs need, as ours do.
  */
 #include "pulsehr_kernels.h"
 

@@ -203,7 +203,7 @@ static inline pulsehr_sums pulsehr_multiply(
 
 #else
 
-/* first and second: the weights of the two features; next: bytes to the input of the second output */
+/* first and second: the weights of both features; next: bytes to the second output's input */
 static inline pulsehr_sums pulsehr_multiply(
     const pulsehr_patches *patches, const int8_t *input, int32_t next, const int8_t *first,
     const int8_t *second, pulsehr_sums sums)

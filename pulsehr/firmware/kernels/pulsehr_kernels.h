@@ -64,7 +64,7 @@ typedef struct {
     int32_t low, high;
 } pulsehr_dense_layer;
 
-/* Run a row through a segment. Its input lies in the arena, after the padding of the first layer. */
+/* Run a row through a segment; its input lies in the arena, after the first layer's padding. */
 void pulsehr_run_segment(const pulsehr_segment *segment, int32_t row, uint8_t *arena);
 
 /* int8 (n_inputs) to int16 (n_outputs) */
