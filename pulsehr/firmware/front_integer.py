@@ -30,7 +30,7 @@ from pulsehr.firmware.front_filters import (
     BandPass,
     Sensor,
 )
-from pulsehr.firmware.front_scaling import SPAN, SUM_BITS
+from pulsehr.firmware.front_scaling import SPAN, VARIANCE_BITS
 from pulsehr.tracking import CLIP_LENGTH
 
 #: Windows that are normalised at a time.
@@ -245,9 +245,9 @@ def _spread_out(front: FrontEnd, windows: Integers) -> tuple[Integers, Integers,
     squares = front.n_times * (above**2).sum(axis=1) - sums**2
     multiplier, shift = np.zeros_like(span), np.ones_like(span)
     for k in np.flatnonzero(span[:, 0] > front.residue):
-        # by an even number of bits, to 61 or 62
-        up = (SUM_BITS - int(squares[k]).bit_length()) // 2
-        root = math.isqrt(int(squares[k]) << (2 * up))
-        multiplier[k] = (front.scalings[0].multiplier << 31) // root
+        # by an even number of bits, to 63 or 64, of which the upper 32 are as good
+        up = (VARIANCE_BITS - int(squares[k]).bit_length()) // 2
+        root = math.isqrt((int(squares[k]) << (2 * up)) >> 32)
+        multiplier[k] = (front.scalings[0].multiplier + root // 2) // root
         shift[k] = front.scalings[0].shift - up
     return above, multiplier, shift

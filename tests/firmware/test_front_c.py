@@ -289,8 +289,8 @@ def test_any_order_of_calls_is_safe_and_agrees_with_the_integers(seed, compiled)
 
 def test_the_state_of_the_paper_stays_small():
     front = design_front(windower(window=8.0), Format(8, 0.03, 0), ppg_rate=64)
-    # 264 samples of 4 + 3 * 2 bytes, 19 of the filter and 8 counters
-    assert state_bytes(front, 0) == 264 * 10 + 19 * 4 + 8 * 4 == 2748
+    # 264 samples of 4 + 3 * 2 bytes, 19 of the filter and 7 counters
+    assert state_bytes(front, 0) == 264 * 10 + 19 * 4 + 7 * 4 == 2744
 
 
 @pytest.mark.parametrize("window", [1.0, 33 / 32])
