@@ -118,7 +118,8 @@ def as_fitted(fold: Fold, name: str, X: list[Any]) -> Any:
 
 def as_int8(fold: Fold, name: str, X: list[Any]) -> Any:
     """Predict with the integers of the quantized student."""
-    return to_microcontroller(fold.fitted(name)).predict(X)
+    pipe = fold.fitted(name)
+    return to_microcontroller(pipe[-1]).predict(pipe[:-1].transform(X))
 
 
 def with_shuffled_acceleration(fold: Fold, name: str, X: list[Any]) -> Any:

@@ -124,9 +124,9 @@ def fit_folds(X, y, groups, folds, quick):
         tqdm.write(f"fold {k + 1} of {len(folds)}: {' and '.join(fitted)}, {seconds:.0f} s")
         models[k].update(fitted)
     for fold_models, (train, _) in zip(models, folds, strict=True):
-        peak = make_pipeline(windower(), SpectralPeakRegressor())
+        peak = make_pipeline(windower(X), SpectralPeakRegressor())
         fold_models["FFT peak"] = peak.fit(X[train], y[train])
-        fold_models["int8 student"] = to_microcontroller(fold_models["student distilled"])
+        fold_models["int8 student"] = firmware(fold_models["student distilled"], X)
     return models
 
 
@@ -137,15 +137,24 @@ def timed(fit, k, X, y, groups, epochs):
     return k, fit(X, y, groups, epochs), time.monotonic() - start
 
 
-def windower():
+def windower(X):
     """Make the first step of every pipeline: eight seconds, band-passed to pulse frequencies."""
-    return PPGWindower(window=8.0, bandpass=(0.4, 4.0))
+    # a whole fraction of the sensors' rates, as a microcontroller wants it
+    sampling_rate = next((rate for rate in (32, 25) if X[0].recording.ppg_rate % rate == 0), 32)
+    return PPGWindower(window=8.0, sampling_rate=sampling_rate, bandpass=(0.4, 4.0))
+
+
+def firmware(student, X, folder=None):
+    """Write a pipeline as C for sensors like those of the readings."""
+    recording = X[0].recording
+    rates = {"ppg_rate": recording.ppg_rate, "acc_rate": recording.acc_rate}
+    return to_microcontroller(student, folder, **rates)
 
 
 def fit_student_alone(X, y, groups, epochs):
     """Fit a student that learns from the labels alone."""
     student = DistilledStudentRegressor(max_epochs=epochs["student"], **TRAINING)
-    pipe = make_pipeline(windower(), student)
+    pipe = make_pipeline(windower(X), student)
     # with the subjects known, early stopping watches whole held-out subjects
     pipe.fit(X, y, distilledstudentregressor__groups=groups)
     return {"student alone": pipe}
@@ -154,12 +163,12 @@ def fit_student_alone(X, y, groups, epochs):
 def fit_teacher_and_student(X, y, groups, epochs):
     """Fit a teacher, then a student that learns from it too."""
     teacher = PulseTeacherRegressor(max_epochs=epochs["teacher"], **TRAINING)
-    teacher = make_pipeline(windower(), teacher)
+    teacher = make_pipeline(windower(X), teacher)
     teacher.fit(X, y, pulseteacherregressor__groups=groups)
     student = DistilledStudentRegressor(
         teacher=FrozenEstimator(teacher[-1]), max_epochs=epochs["student"], **TRAINING
     )
-    distilled = make_pipeline(windower(), student)
+    distilled = make_pipeline(windower(X), student)
     distilled.fit(X, y, distilledstudentregressor__groups=groups)
     return {"teacher": teacher, "student distilled": distilled}
 
@@ -194,7 +203,7 @@ def draw(subject, recording, models, out):
 
 def export(student, X, folder):
     """Write the firmware; return whether its C gives on X what Python's integers give."""
-    model = to_microcontroller(student, folder)
+    model = firmware(student, X, folder)
     print(f"Firmware: {folder}, {model.flash_bytes:,} bytes flash, {model.arena_bytes:,} bytes RAM")
     try:
         find_compiler()

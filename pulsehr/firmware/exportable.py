@@ -104,8 +104,9 @@ def _windower_of(front: Pipeline) -> PPGWindower | None:
     for name, step in front.steps:
         if step is None or step == "passthrough":
             continue
-        if not isinstance(step, PPGWindower) or windower is not None:
-            what = "a second PPGWindower" if windower is not None else f"a {type(step).__name__}"
+        is_windower = isinstance(step, PPGWindower)
+        if not is_windower or windower is not None:
+            what = "a second PPGWindower" if is_windower else f"a {type(step).__name__}"
             raise TypeError(
                 f"to_microcontroller: step {name!r} of the pipeline is {what}, which has no "
                 f"counterpart in C: fit a pipeline of one PPGWindower and a student, or export "
