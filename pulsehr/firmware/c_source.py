@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import zip_longest
@@ -17,6 +17,7 @@ from pulsehr.firmware.graph import Conv
 from pulsehr.firmware.integer import SATURATED_STEPS
 from pulsehr.firmware.memory import (
     ALIGNMENT,
+    VECTOR,
     MemoryPlan,
     Scratch,
     cmsis_nn_scratch,
@@ -230,51 +231,65 @@ def _stage_tables(stage: Stage, prefix: str) -> str:
     assert isinstance(conv, Conv)
     # (n_out, rows, taps, n_in) to (n_out, taps, depth): a time step holds all rows
     weights = stage.layer.products.weights.transpose(0, 2, 1, 3)
-    return _tables(stage.layer, weights, prefix)
+    name = f"{prefix}_{stage.name}"
+    # the kernel with DSP instructions reads eight at a time, and multiplies by zero what is beyond
+    padded = np.append(weights, np.zeros(-weights[0].size % VECTOR, np.int8))
+    products = stage.layer.products
+    bias = _folded_bias(stage.layer, weights)
+    multiplier = products.multiplier >> (30 - MULTIPLIER_BITS)
+    rows = "".join(
+        f"    {{{row[0]}, {row[1]}, {row[2]}}},\n"
+        for row in zip(bias, multiplier, products.shift, strict=True)
+    )
+    return (
+        f"{_title(stage.layer)}"
+        f"{array(f'static const int8_t {name}_weights[{padded.size}]', padded)}"
+        f"static const {prefix}_scale {name}_scales[{len(weights)}] = {{\n{rows}}};\n"
+    )
 
 
 def _dense_tables(layer: QuantizedLayer, prefix: str) -> str:
     """Write the tables and the record of a dense layer."""
     products = _products_of(layer)
     rows = [
-        *_table_rows(f"{prefix}_{layer.name}"),
+        *_table_rows(f"{prefix}_{layer.name}", ("weights", "bias", "multiplier", "shift")),
         ("n_inputs", products.weights.shape[1]),
         ("n_outputs", products.weights.shape[0]),
         ("low", integer_literal(layer.lowest)),
         ("high", layer.target.high),
     ]
+    tables = (
+        ("weights", "int8_t", products.weights),
+        ("bias", "int32_t", _folded_bias(layer, products.weights)),
+        ("multiplier", "int32_t", products.multiplier),
+        ("shift", "int8_t", products.shift),
+    )
+    text = "".join(
+        array(f"static const {ctype} {prefix}_{layer.name}_{suffix}[{values.size}]", values)
+        for suffix, ctype, values in tables
+    )
     record = _record(rows, "    ")
     return (
-        f"{_tables(layer, products.weights, prefix)}"
+        f"{_title(layer)}{text}"
         f"const {prefix}_dense_layer {prefix}_{layer.name} = {{\n{record}\n}};\n"
     )
 
 
-def _tables(layer: QuantizedLayer, weights: NDArray[np.int8], prefix: str) -> str:
-    """Write weights, biases that hold the zero of the input, multipliers and shifts."""
-    products = _products_of(layer)
-    name = f"{prefix}_{layer.name}"
-    sums = weights.reshape(len(weights), -1).astype(np.int64).sum(axis=1)
-    bias = products.bias - layer.source.zero_point * sums
-    shapes = (
+def _title(layer: QuantizedLayer) -> str:
+    source, target = (
         ", ".join(str(size) for size in shape) for shape in (layer.source_shape, layer.target_shape)
     )
-    text = f"/* {layer.name}: ({next(shapes)}) to ({next(shapes)}) */\n"
-    multiplier = ("int32_t", products.multiplier)
-    if layer.target.bits == 8:
-        multiplier = ("uint16_t", products.multiplier >> (31 - MULTIPLIER_BITS))
-    for suffix, ctype, values in (
-        ("weights", "int8_t", weights),
-        ("bias", "int32_t", bias),
-        ("multiplier", *multiplier),
-        ("shift", "int8_t", products.shift),
-    ):
-        text += array(f"static const {ctype} {name}_{suffix}[{values.size}]", values)
-    return text
+    return f"/* {layer.name}: ({source}) to ({target}) */\n"
 
 
-def _table_rows(name: str) -> list[tuple[str, object]]:
-    return [(table, f"{name}_{table}") for table in ("weights", "bias", "multiplier", "shift")]
+def _folded_bias(layer: QuantizedLayer, weights: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Biases that hold the zero of the input."""
+    sums = weights.reshape(len(weights), -1).astype(np.int64).sum(axis=1)
+    return np.asarray(_products_of(layer).bias - layer.source.zero_point * sums)
+
+
+def _table_rows(name: str, tables: Sequence[str]) -> list[tuple[str, object]]:
+    return [(table, f"{name}_{table}") for table in tables]
 
 
 def _segment_layers(plan: MemoryPlan, index: int, prefix: str) -> str:
@@ -294,7 +309,9 @@ def _segment_layers(plan: MemoryPlan, index: int, prefix: str) -> str:
 
 def _stage_rows(plan: MemoryPlan, stage: Stage, kind: str, prefix: str) -> list[tuple[str, object]]:
     layer = stage.layer
-    tables = [] if layer.products is None else _table_rows(f"{prefix}_{layer.name}")
+    tables = []
+    if layer.products is not None:
+        tables = _table_rows(f"{prefix}_{layer.name}", ("weights", "scales"))
     return [
         *tables,
         *((name, getattr(stage, name)) for name in ("depth", "n_outputs", "kernel")),

@@ -36,7 +36,7 @@ BIAS_MAX = 2**29
 
 #: Range of the factors from the step of a sum to that of an int8 output. Above, an output would be
 #: finer than the sums; below, weights would be finer than an output can show.
-FACTOR_MAX, FACTOR_MIN = 0.49, 2.0**-20
+FACTOR_MAX, FACTOR_MIN = 0.24, 2.0**-20
 
 #: Significant bits of the multiplier of an int8 output, which are plenty: two bytes of flash each.
 MULTIPLIER_BITS = 16
@@ -282,8 +282,12 @@ def _products(layer: Conv | Dense, steps: FloatArray, source: Format, target: Fo
     steps = np.where(steps > 0, steps, target.scale / source.scale)
     quantized = np.clip(_round(weights / steps[:, np.newaxis]), -WEIGHT_MAX, WEIGHT_MAX)
     offsets = _round(bias / (steps * source.scale))
-    n_bits = MULTIPLIER_BITS if target.bits == 8 else 31
-    multiplier, shift = split_multiplier(steps * source.scale / target.scale, n_bits)
+    factor = steps * source.scale / target.scale
+    if target.bits == 8:  # half of it, so that C may double it once for all
+        multiplier, shift = split_multiplier(factor, MULTIPLIER_BITS)
+        multiplier, shift = multiplier // 2, shift + np.int8(1)
+    else:
+        multiplier, shift = split_multiplier(factor)
     reach = max(source.high - source.zero_point, source.zero_point - source.low)
     sums = np.abs(quantized).sum(axis=1) * reach + np.abs(offsets)
     shifted = (sums * 2.0 ** np.maximum(shift, 0)).max()

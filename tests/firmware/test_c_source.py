@@ -18,6 +18,7 @@ from pulsehr.firmware.graph import Conv, Dense, Graph
 from pulsehr.firmware.host import compile_library
 from pulsehr.firmware.memory import (
     DENSE_BYTES,
+    SCALE_BYTES,
     SEGMENT_BYTES,
     STAGE_BYTES,
     plan_memory,
@@ -156,7 +157,8 @@ def test_records_take_the_bytes_that_are_counted(small, tmp_path, compiler):
         (tmp_path / name).write_text(text)
     why = '"size"'
     sizes = (
-        ("layer", 4, STAGE_BYTES),
+        ("layer", 2, STAGE_BYTES),
+        ("scale", 0, SCALE_BYTES),
         ("segment", 1, SEGMENT_BYTES),
         ("dense_layer", 4, DENSE_BYTES),
     )
