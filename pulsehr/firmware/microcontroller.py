@@ -18,11 +18,12 @@ from pulsehr.firmware.folder import write_files
 from pulsehr.firmware.front import FrontEnd, design_front
 from pulsehr.firmware.front_integer import clipped, front_windows
 from pulsehr.firmware.front_samples import sensor_counts, window_ends
-from pulsehr.firmware.front_source import front_files, state_bytes
+from pulsehr.firmware.front_source import front_files, header_parts, state_bytes
 from pulsehr.firmware.host import HostLibrary
 from pulsehr.firmware.integer import quantize_windows, run
 from pulsehr.firmware.memory import constant_bytes, plan_memory
 from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph, quantize
+from pulsehr.firmware.self_test import self_test_files
 from pulsehr.recordings import Recording
 
 
@@ -84,9 +85,13 @@ class MicrocontrollerModel:
         self.front = front
         self.front_end = front_end
         self.plan = plan_memory(graph, TARGETS[target].scratch)
-        self.files = network_files(graph, self.plan, prefix, describe(front), TARGETS[target])
+        stream = None if front_end is None else header_parts(front_end, prefix, self.arena_bytes)
+        self.sources = network_files(graph, self.plan, prefix, TARGETS[target], stream)
         if front_end is not None:
-            self.files |= front_files(front_end, prefix, self.arena_bytes)
+            self.sources |= front_files(front_end, prefix)
+        self.sources |= self_test_files(
+            graph, front_end, prefix, self.arena_bytes, self.state_bytes
+        )
         self._library: HostLibrary | None = None
 
     def __repr__(self) -> str:
@@ -264,7 +269,7 @@ class MicrocontrollerModel:
 
     def _compiled(self) -> HostLibrary:
         if self._library is None:
-            self._library = HostLibrary(self.files, self.prefix, self.arena_bytes, self.state_bytes)
+            self._library = HostLibrary(self.sources, self.prefix, self.arena_bytes, self.state_bytes)
         return self._library
 
     def _quantized(self, X: Any) -> NDArray[np.int8]:
@@ -344,7 +349,7 @@ def to_microcontroller(
     >>> X = PPGWindower().fit_transform(data.X)
     >>> student = DistilledStudentRegressor(max_epochs=1, random_state=0).fit(X, data.y)
     >>> model = to_microcontroller(student)
-    >>> sorted(model.files)[:3]
+    >>> sorted(model.sources)[:3]
     ['pulsehr.c', 'pulsehr.h', 'pulsehr.md']
     """
     from pulsehr.firmware.lowering import lower

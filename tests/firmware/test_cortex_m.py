@@ -66,7 +66,7 @@ def test_a_core_computes_the_integers_of_python(name, core, qemu, request):
     floats = random_windows(6, graph.input_shape, seed=2)
     windows = quantize_windows(floats, graph.input_format)
     windows[0], windows[1] = -128, 127
-    finished = run_on(core, model.files, printing_main(model, windows), options=STRICT)
+    finished = run_on(core, model.sources, printing_main(model, windows), options=STRICT)
     assert finished.status == 0
     assert [int(line) for line in finished.stdout.split()] == run(graph, windows).tolist()
 
@@ -120,7 +120,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 
 
 def test_flash_holds_at_least_the_constants(paper, arm_gcc):
-    footprint = measured_footprint(paper.files, ["paper_predict"])
+    footprint = measured_footprint(paper.sources, ["paper_predict"])
     tables = sum(
         layer.products.n_bytes for layer in paper.graph.layers if layer.products is not None
     )
@@ -152,7 +152,7 @@ def test_a_root_that_is_not_there_is_named(arm_gcc):
 
 
 def test_the_stack_of_a_prediction_is_bounded(paper, tmp_path, arm_gcc):
-    objects = cross_compile(paper.files, tmp_path)
+    objects = cross_compile(paper.sources, tmp_path)
     assert 0 < stack_bytes(objects, "paper_predict") < 1024
     assert link_footprint(objects, ["paper_predict"], tmp_path).flash_bytes > 0
 
