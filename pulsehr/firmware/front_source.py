@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from pulsehr.firmware.c_files import fill, rename, with_note
@@ -78,7 +79,7 @@ def header_parts(front: FrontEnd, prefix: str, arena_bytes: int) -> HeaderParts:
         "prefix": prefix,
         "upper": upper,
         "example_push": _example_push(front, prefix),
-        "units": _units(front),
+        "units": "\n".join(f" * {line}" for line in unit_lines(front)),
         "filter": "" if front.bandpass is None else _FILTER.replace("@prefix@", prefix),
         "state": _state(front, prefix, arena_bytes),
         "clause_acc": ", of the acceleration, or of both" if with_acc else "",
@@ -127,13 +128,14 @@ def state_bytes(front: FrontEnd, arena_bytes: int) -> int:
     int
         Bytes, the same on every target with integers aligned to four bytes or less.
     """
-    total = 0
-    for ctype, _, shape, _ in state_fields(front, arena_bytes):
-        size = BYTES[ctype]
-        for length in shape:
-            size *= length
-        total += size
+    total = sum(field_bytes(field) for field in state_fields(front, arena_bytes))
     return -(-total // 4) * 4
+
+
+def field_bytes(field: Field) -> int:
+    """Compute the size of a field of the state."""
+    ctype, _, shape, _ = field
+    return BYTES[ctype] * math.prod(shape)
 
 
 def state_fields(front: FrontEnd, arena_bytes: int) -> list[Field]:
@@ -177,12 +179,13 @@ def state_fields(front: FrontEnd, arena_bytes: int) -> list[Field]:
     return [*signals, *counters, *narrow]
 
 
+def has_common_push(front: FrontEnd) -> bool:
+    """Tell whether one function takes samples of all sensors, as they have the same rate."""
+    return _factor(front.acc) in (0, front.ppg.factor)
+
+
 def _factor(sensor: Sensor | None) -> int:
     return 0 if sensor is None else sensor.factor
-
-
-def _same_rate(front: FrontEnd) -> bool:
-    return _factor(front.acc) in (0, front.ppg.factor)
 
 
 def _pushes(front: FrontEnd, prefix: str) -> list[str]:
@@ -192,21 +195,21 @@ def _pushes(front: FrontEnd, prefix: str) -> list[str]:
     lines = [f"int {prefix}_push_ppg({state}, int32_t ppg);"]
     if front.acc is not None:
         lines.append(f"int {prefix}_push_acc({state}, {axes});")
-    if _same_rate(front):
+    if has_common_push(front):
         more = "" if front.acc is None else f", {axes}"
         lines.append(f"int {prefix}_push({state}, int32_t ppg{more});")
     return lines
 
 
 def _example_push(front: FrontEnd, prefix: str) -> str:
-    if not _same_rate(front):
+    if not has_common_push(front):
         return f"{prefix}_push_ppg(&state, ppg)"
     more = "" if front.acc is None else ", x, y, z"
     return f"{prefix}_push(&state, ppg{more})"
 
 
-def _units(front: FrontEnd) -> str:
-    """Say what samples are, as lines of a comment."""
+def unit_lines(front: FrontEnd) -> list[str]:
+    """Say what samples are, a line for each sensor."""
     ppg = "any unit, as gain and offset drop out"
     if front.ppg.step is not None:
         ppg = f"counts of {front.ppg.step:.9g} units of the PPG of training"
@@ -219,20 +222,26 @@ def _units(front: FrontEnd) -> str:
         lines.append("the first samples of both were taken at the same time")
     seconds = front.stride / front.sampling_rate
     lines.append(f"windows: {front.n_times} rows at {front.sampling_rate:g} Hz, each {seconds:g} s")
-    return "\n".join(f" * {line}" for line in lines)
+    return lines
 
 
 def _macros(front: FrontEnd, upper: str, arena_bytes: int) -> list[tuple[str, object, str]]:
     size = state_bytes(front, arena_bytes)
-    return (
-        [
-            (f"{upper}_PPG_FACTOR", front.ppg.factor, "samples of the PPG for each row"),
-            (f"{upper}_ACC_FACTOR", _factor(front.acc), "the same of the acceleration; 0: none"),
-            (f"{upper}_STRIDE", front.stride, "rows from one window to the next"),
-            (f"{upper}_SLACK", SLACK, "rows that are kept beside a window"),
-            (f"{upper}_STATE_BYTES", size, "bytes of the state"),
-        ]
-    )
+    seconds = 1 / front.sampling_rate
+    acc = []
+    if front.acc is not None:
+        acc = [(f"{upper}_ACC_PERIOD_US", round(1e6 / front.acc.rate), "between samples of it")]
+    return [
+        (f"{upper}_WINDOW_MS", round(1e3 * front.n_times * seconds), "a window, milliseconds"),
+        (f"{upper}_STRIDE_MS", round(1e3 * front.stride * seconds), "from one to the next"),
+        (f"{upper}_PPG_PERIOD_US", round(1e6 / front.ppg.rate), "between samples of the PPG"),
+        *acc,
+        (f"{upper}_PPG_FACTOR", front.ppg.factor, "samples of the PPG for each row"),
+        (f"{upper}_ACC_FACTOR", _factor(front.acc), "the same of the acceleration; 0: none"),
+        (f"{upper}_STRIDE", front.stride, "rows from one window to the next"),
+        (f"{upper}_SLACK", SLACK, "rows that are kept beside a window"),
+        (f"{upper}_STATE_BYTES", size, "bytes of the state"),
+    ]
 
 
 def _state(front: FrontEnd, prefix: str, arena_bytes: int) -> str:
