@@ -221,7 +221,11 @@ def unit_lines(front: FrontEnd) -> list[str]:
         )
         lines.append("the first samples of both were taken at the same time")
     seconds = front.stride / front.sampling_rate
-    lines.append(f"windows: {front.n_times} rows at {front.sampling_rate:g} Hz, each {seconds:g} s")
+    past = front.n_times / front.sampling_rate
+    lines.append(
+        f"heart rate: every {seconds:g} s, of the {past:g} s before ({front.n_times} samples of "
+        f"each signal at {front.sampling_rate:g} Hz)"
+    )
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -84,7 +85,7 @@ def c_project(export: Export) -> dict[str, str]:
         **export.sources,
         **{path: _hashed(_part(name, fields), export.prefix) for path, name in hashed.items()},
         **{path: with_note(text, export.prefix) for path, text in commented.items()},
-        "README.md": _part(f"README_{kind}.md", fields),
+        "README.md": _page(f"README_{kind}.md", fields),
     }
 
 
@@ -112,7 +113,7 @@ def arduino_library(export: Export) -> dict[str, str]:
         **{f"src/{name}": text for name, text in export.sources.items()},
         f"examples/{example}/{example}.ino": with_note(sketch, export.prefix),
         "library.properties": _hashed(_part("library.properties", fields), export.prefix),
-        "README.md": _part(f"README_{kind}.md", fields),
+        "README.md": _page(f"README_{kind}.md", fields),
     }
 
 
@@ -125,6 +126,11 @@ LAYOUTS: dict[str, Callable[[Export], dict[str, str]]] = {
 
 def _part(name: str, fields: Mapping[str, str]) -> str:
     return fill(f"project/{name}", fields)
+
+
+def _page(name: str, fields: Mapping[str, str]) -> str:
+    """Fill a page; what is left out leaves no gap."""
+    return re.sub(r"\n{3,}", "\n\n", _part(name, fields))
 
 
 def _hashed(text: str, prefix: str) -> str:
@@ -205,10 +211,11 @@ def _wiring(front: FrontEnd, prefix: str) -> str:
         )
     acc = f"{front.acc.rate:g} Hz, every {1e6 / front.acc.rate:.9g} us"
     return (
+        "int status; /* either may complete a window */\n\n"
         f"/* at {rate} */\n"
-        f"int status = {prefix}_push_ppg(&state, ppg);\n\n"
-        f"/* at {acc}; what either returns counts */\n"
-        f"int status = {prefix}_push_acc(&state, acc_x, acc_y, acc_z);"
+        f"status = {prefix}_push_ppg(&state, ppg);\n\n"
+        f"/* at {acc} */\n"
+        f"status = {prefix}_push_acc(&state, acc_x, acc_y, acc_z);"
     )
 
 

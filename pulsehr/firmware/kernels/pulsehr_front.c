@@ -248,7 +248,7 @@ static uint32_t pulsehr_square_root(uint64_t value)
     return (uint32_t)root;
 }
 
-/* floor(2^31 * numerator / denominator); numerator under 2^30, denominator from there to 2^31 - 1 */
+/* floor(2^31 * numerator / denominator): 2^30 is above the first, not above the second */
 static int32_t pulsehr_ratio(uint32_t numerator, uint32_t denominator)
 {
     uint32_t ratio = 0;

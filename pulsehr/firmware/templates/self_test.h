@@ -14,7 +14,8 @@ extern "C" {
 #endif
 
 /*
- * Compare heart rates of made-up windows@and_stream@ with those expected, bit for bit.
+ * Compare the heart rates of made-up windows@and_stream@ with
+ * those expected, bit for bit.
  *
  * memory: @upper@_SELF_TEST_BYTES bytes at a multiple of @alignment@; overwritten.
  *

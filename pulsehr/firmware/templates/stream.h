@@ -11,8 +11,8 @@ int @prefix@_init(@prefix@_state *state);
  * Take a sample of the PPG@clause_acc@.
  * Counts of the PPG beyond 24 bits are limited to them.
  *
- * Returns @upper@_READY if a window is complete, @upper@_OK if not@clause_ahead@,
- * or @upper@_ERROR_NULL.
+ * Returns @upper@_READY if a window is complete, @upper@_OK if not@clause_ahead@, or
+ * @upper@_ERROR_NULL.
  */
 @pushes@
 
@@ -28,4 +28,3 @@ int @prefix@_init(@prefix@_state *state);
  * Returns @upper@_OK, @upper@_ERROR_NULL, @upper@_ERROR_NOT_READY or @upper@_ERROR_LATE.
  */
 int @prefix@_heart_rate(@prefix@_state *state, int32_t *bpm_q8);
-
