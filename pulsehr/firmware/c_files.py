@@ -27,8 +27,9 @@ def provenance(prefix: str) -> str:
 
 
 def with_note(text: str, prefix: str, begin: str = "/* ", end: str = " */") -> str:
-    """Put a comment with the provenance on top."""
-    return f"{begin}{provenance(prefix)}: export the model again to change it.{end}\n{text}"
+    """Put a comment with the provenance on top; parts that were left out leave no gap."""
+    closed = re.sub(r"\n{3,}", "\n\n", text).rstrip()
+    return f"{begin}{provenance(prefix)}: export the model again to change it.{end}\n{closed}\n"
 
 
 def _read(folder: str, name: str) -> str:

@@ -97,7 +97,7 @@ class MicrocontrollerModel:
         self.front_end = front_end
         self.plan = plan_memory(graph, TARGETS[target].scratch)
         self.layout = layout
-        self.functions = (f"{prefix}_predict",)
+        self.functions: tuple[str, ...] = (f"{prefix}_predict",)
         stream = None
         if front_end is not None:
             self.functions = tuple(stream_functions(front_end, prefix))

@@ -79,7 +79,8 @@ def measure(
     memory = MEMORY.format(prefix=prefix, upper=prefix.upper(), state=state)
     with tempfile.TemporaryDirectory(prefix="pulsehr-") as name:
         folder = Path(name)
-        objects = cross_compile(sources, folder, CORE, OPTIMIZE)
+        # in the order of the Makefile of the folder: padding depends on it
+        objects = cross_compile(dict(sorted(sources.items())), folder, CORE, OPTIMIZE)
         linked = link_footprint(objects, functions, folder, CORE)
         stacks = {function: stack_bytes(objects, function) for function in functions}
         held = cross_compile({f"{prefix}_memory.c": memory}, folder, CORE, OPTIMIZE)

@@ -236,7 +236,7 @@ def _arduino_acc(front: FrontEnd, prefix: str) -> dict[str, str]:
         "arduino_times": "static unsigned long accTime;\n\n"
         "/* counts of the converter (10 bits for 3.3 V) to those of the library */\n"
         "static int16_t acceleration(int pin) {\n"
-        f"  const float countsOfOneG = {1 / step:.9g}f;\n"
+        f"  const float countsOfOneG = {float_literal(1 / step)};\n"
         "  return (int16_t)((analogRead(pin) - 512) / (0.33f / 3.3f * 1024) * countsOfOneG);\n"
         "}\n",
         "arduino_start": "  accTime = ppgTime;\n",

@@ -91,7 +91,7 @@ int main(int argc, char **argv)
 
             status = @prefix@_heart_rate(&state, &bpm_q8);
             if (status == @upper@_OK) {
-                printf("%.2f s %.8g bpm\n", seconds, bpm_q8 / 256.0);
+                printf("%.2f s %.11g bpm\n", seconds, bpm_q8 / 256.0);
                 ++n;
             }
         }

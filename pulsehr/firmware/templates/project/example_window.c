@@ -47,7 +47,7 @@ int main(int argc, char **argv)
             if (@prefix@_predict(window, memory, &bpm_q8) != @upper@_OK) {
                 return 1;
             }
-            printf("%.8g bpm\n", bpm_q8 / 256.0);
+            printf("%.11g bpm\n", bpm_q8 / 256.0);
             k = 0;
         }
     }
