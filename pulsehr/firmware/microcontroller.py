@@ -395,7 +395,7 @@ def to_microcontroller(
     >>> X = PPGWindower().fit_transform(data.X)
     >>> student = DistilledStudentRegressor(max_epochs=1, random_state=0).fit(X, data.y)
     >>> model = to_microcontroller(student)
-    >>> sorted(model.sources)[:3]
+    >>> sorted(model.files)[:3]
     ['CMakeLists.txt', 'Makefile', 'README.md']
     """
     from pulsehr.firmware.lowering import lower
