@@ -159,7 +159,7 @@ def _pushes(front: FrontEnd, prefix: str) -> list[str]:
 
 def _example_push(front: FrontEnd, prefix: str) -> str:
     if not _same_rate(front):
-        return f"{prefix}_push_ppg(&state, ppg)"
+        return f"{prefix}_push_ppg(&state, ppg) or {prefix}_push_acc(&state, x, y, z)"
     more = "" if front.acc is None else ", x, y, z"
     return f"{prefix}_push(&state, ppg{more})"
 
