@@ -58,7 +58,7 @@ class FrontEnd:
     scalings : tuple of Scaling
         One for each channel. The value is the sample, or with "window"
         ``n_times * sample - sum of samples``. Then each window makes that of the PPG of one for
-        a variance of 2**62 (times ``n_times**2``).
+        a variance (times ``n_times**2``) of 2**64, whose multiplier is a numerator.
     clip : bool
         Whether heart rates are kept near those before, as by `pulsehr.tracking.causal_clip`.
     """

@@ -16,8 +16,8 @@ SPAN = 1 << 15
 SUM_BITS = 62
 MAX_SHIFT = 54
 
-#: Bits that the numerator of a multiplier may lack: 16 remain.
-MAX_COARSER = 14
+#: Bits of a variance, of which the upper 32 are used.
+VARIANCE_BITS = 64
 
 
 @dataclass(frozen=True)
@@ -101,17 +101,18 @@ def _scaling(channel: int, ratio: float, offset: float, reach: int) -> Scaling:
 
 
 def _variance_scaling(n_times: int, input_format: Format) -> Scaling:
-    """Write the steps of one standard deviation as a fraction of 30 bits and a shift."""
+    """Write the steps of one standard deviation as a numerator of 31 bits and a shift.
+
+    The shift is that for a variance of 2**64, of whose root 16 bits divide the numerator.
+    """
     fraction, exponent = math.frexp(1 / input_format.scale)
+    shift = 47 - exponent
     # a window whose samples are all but one the same, and one of two halves
     least, most = n_times - 1, (n_times * (SPAN - 1)) ** 2 // 4
-    finest = 61 - exponent
-    shifts = [finest - (SUM_BITS - squares.bit_length()) // 2 for squares in (least, most)]
-    coarser = max(0, max(shifts) - MAX_SHIFT)
-    if min(shifts) - coarser < 1 or coarser > MAX_COARSER:
+    shifts = [shift - (VARIANCE_BITS - squares.bit_length()) // 2 for squares in (least, most)]
+    if min(shifts) < 1 or max(shifts) > MAX_SHIFT:
         raise ValueError(
             f"to_microcontroller: the scale {input_format.scale:g} of the network's input is out "
             f"of range for integers: was the student fitted on normalised windows?"
         )
-    mantissa = round(fraction * 2 ** (30 - coarser))
-    return Scaling(min(mantissa, 2**30 - 1), finest - coarser, 0)
+    return Scaling(min(round(fraction * 2**31), 2**31 - 1), shift, 0)

@@ -11,7 +11,7 @@ from pulsehr.firmware.c_text import array, defines, integer_literal
 from pulsehr.firmware.front import SLACK, FrontEnd
 from pulsehr.firmware.front_filters import ACC_BITS_LESS, Sensor
 from pulsehr.firmware.front_integer import CLIP_REACH
-from pulsehr.firmware.front_scaling import SPAN
+from pulsehr.firmware.front_scaling import SPAN, Scaling
 from pulsehr.tracking import CLIP_LENGTH
 
 #: How the files end that are filled from templates, and the hand-written one.
@@ -160,10 +160,7 @@ def state_fields(front: FrontEnd, arena_bytes: int) -> list[Field]:
     for name, sensor in (("ppg", front.ppg), ("acc", front.acc)):
         if sensor is None or sensor.factor == 1:
             continue
-        counters += [
-            ("int32_t", f"{name}_wait", (), "samples until the next row"),
-            ("int32_t", f"{name}_oldest", (), "position of the oldest sample of the filter"),
-        ]
+        counters.append(("int32_t", f"{name}_wait", (), "samples until the next row"))
         if name == "ppg":
             signals.append(("int32_t", "ppg_past", (sensor.n_past,), "what its filter sees"))
         else:
@@ -203,7 +200,7 @@ def _pushes(front: FrontEnd, prefix: str) -> list[str]:
 
 def _example_push(front: FrontEnd, prefix: str) -> str:
     if not has_common_push(front):
-        return f"{prefix}_push_ppg(&state, ppg)"
+        return f"{prefix}_push_ppg(&state, ppg) or {prefix}_push_acc(&state, x, y, z)"
     more = "" if front.acc is None else ", x, y, z"
     return f"{prefix}_push(&state, ppg{more})"
 
@@ -272,6 +269,7 @@ def _constants(front: FrontEnd, upper: str) -> str:
             ]
     if front.normalize == "window":
         rows += [
+            (f"{upper}_SPREAD", f"{front.scalings[0].multiplier}u", "1 / input scale, a fraction"),
             (f"{upper}_SPAN", SPAN, "a reduced PPG spans less"),
             (f"{upper}_RESIDUE", front.residue, "a PPG that spans no more is flat"),
         ]
@@ -307,11 +305,19 @@ def _tables(front: FrontEnd, prefix: str) -> str:
             f"static const int32_t {prefix}_sections[2][5] = {{\n" + "\n".join(rows) + "\n};\n\n"
         )
     rows = [
-        f"    {{INT64_C({scaling.offset}), {scaling.multiplier}u, {scaling.shift}}},"
-        for scaling in front.scalings
+        f"    {{INT64_C({scaling.offset}), {scaling.multiplier}, {scaling.shift}}},"
+        for scaling in _table_of(front)
     ]
     declaration = f"static const {prefix}_scaling {prefix}_scalings[{len(rows)}]"
     return text + f"{declaration} = {{\n" + "\n".join(rows) + "\n};\n"
+
+
+def _table_of(front: FrontEnd) -> tuple[Scaling, ...]:
+    """Return the scalings, without the multiplier that each window sets."""
+    first = front.scalings[0]
+    if front.normalize == "window":
+        first = Scaling(0, first.shift, 0)
+    return (first, *front.scalings[1:])
 
 
 _FILTER = """

@@ -18,7 +18,6 @@
 #define PULSEHR_PPG_MAX  8388607 /* counts of 24 bits */
 #define PULSEHR_PPG_MIN  (-8388608)
 #define PULSEHR_TAP_BITS 15
-#define PULSEHR_SUM_BITS 29 /* after the point of a coefficient of the band-pass */
 
 _Static_assert(sizeof(pulsehr_state) == PULSEHR_STATE_BYTES, "size of the state");
 _Static_assert((-1 >> 1) == -1, "negative numbers must be shifted arithmetically");
@@ -29,6 +28,8 @@ static int32_t pulsehr_saturate(int64_t value, int32_t low, int32_t high)
 }
 
 #if PULSEHR_BANDPASS
+#define PULSEHR_SUM_BITS 29 /* after the point of a coefficient */
+
 /*
  * Filter a sample by two sections in direct form I; the remainder of each division is carried to
  * the next sample. Sums stay below 7 * 2^60.
@@ -68,10 +69,10 @@ static int32_t pulsehr_after(int32_t position, int32_t length)
 }
 
 #if PULSEHR_PPG_FACTOR > 1 || PULSEHR_ACC_FACTOR > 1
-/* The distance of past sample `index` from the middle of a filter of 2 * n_taps - 1 taps */
-static int32_t pulsehr_distance(int32_t index, int32_t n_taps)
+/* The tap of past sample `index`, of half a symmetric filter from its middle */
+static int32_t pulsehr_tap(const int16_t *taps, int32_t index, int32_t n_taps)
 {
-    return index < n_taps ? n_taps - 1 - index : index + 1 - n_taps;
+    return taps[index < n_taps ? n_taps - 1 - index : index + 1 - n_taps];
 }
 
 /* A sum of products with taps, rounded, halves up */
@@ -92,22 +93,21 @@ static void pulsehr_take_ppg(pulsehr_state *state, int32_t sample, int32_t compl
             state->ppg_past[i] = value;
         }
     }
-    state->ppg_past[state->ppg_oldest] = value;
-    state->ppg_oldest = pulsehr_after(state->ppg_oldest, PULSEHR_PPG_PAST);
-    state->ppg_wait = complete != 0 ? PULSEHR_PPG_FACTOR : state->ppg_wait - 1;
+    state->ppg_past[PULSEHR_PPG_PAST - state->ppg_wait] = value;
+    state->ppg_wait -= 1;
     if (complete == 0) {
         return;
     }
 
     int64_t sum = 0;
-    int32_t position = state->ppg_oldest;
 
     for (int32_t i = 0; i < PULSEHR_PPG_PAST; ++i) {
-        const int16_t tap = pulsehr_ppg_taps[pulsehr_distance(i, PULSEHR_PPG_TAPS)];
-
-        sum += (int64_t)tap * state->ppg_past[position];
-        position = pulsehr_after(position, PULSEHR_PPG_PAST);
+        sum += (int64_t)pulsehr_tap(pulsehr_ppg_taps, i, PULSEHR_PPG_TAPS) * state->ppg_past[i];
     }
+    memmove(
+        state->ppg_past, state->ppg_past + PULSEHR_PPG_FACTOR,
+        sizeof state->ppg_past - PULSEHR_PPG_FACTOR * sizeof state->ppg_past[0]);
+    state->ppg_wait = PULSEHR_PPG_FACTOR;
     value = pulsehr_saturate(pulsehr_rounded(sum), PULSEHR_PPG_MIN, PULSEHR_PPG_MAX);
 #else
     (void)complete;
@@ -126,12 +126,11 @@ static void pulsehr_take_acc(pulsehr_state *state, const int16_t sample[3], int3
 #if PULSEHR_ACC_FACTOR > 1
     if (state->acc_wait == PULSEHR_ACC_TAPS) { /* the first sample: as if it had lasted forever */
         for (int32_t i = 0; i < PULSEHR_ACC_PAST; ++i) {
-            memcpy(state->acc_past[i], sample, sizeof state->acc_past[i]);
+            memcpy(state->acc_past[i], sample, 3 * sizeof sample[0]);
         }
     }
-    memcpy(state->acc_past[state->acc_oldest], sample, sizeof state->acc_past[0]);
-    state->acc_oldest = pulsehr_after(state->acc_oldest, PULSEHR_ACC_PAST);
-    state->acc_wait = complete != 0 ? PULSEHR_ACC_FACTOR : state->acc_wait - 1;
+    memcpy(state->acc_past[PULSEHR_ACC_PAST - state->acc_wait], sample, 3 * sizeof sample[0]);
+    state->acc_wait -= 1;
     if (complete == 0) {
         return;
     }
@@ -144,13 +143,9 @@ static void pulsehr_take_acc(pulsehr_state *state, const int16_t sample[3], int3
 
 #if PULSEHR_ACC_FACTOR > 1
         int64_t sum = 0;
-        int32_t position = state->acc_oldest;
 
         for (int32_t i = 0; i < PULSEHR_ACC_PAST; ++i) {
-            const int32_t tap = pulsehr_acc_taps[pulsehr_distance(i, PULSEHR_ACC_TAPS)];
-
-            sum += tap * state->acc_past[position][axis];
-            position = pulsehr_after(position, PULSEHR_ACC_PAST);
+            sum += pulsehr_tap(pulsehr_acc_taps, i, PULSEHR_ACC_TAPS) * state->acc_past[i][axis];
         }
         value = pulsehr_saturate(pulsehr_rounded(sum), INT16_MIN, INT16_MAX);
 #endif
@@ -162,6 +157,12 @@ static void pulsehr_take_acc(pulsehr_state *state, const int16_t sample[3], int3
 #endif
         state->acc[axis][state->acc_next] = (int16_t)value;
     }
+#if PULSEHR_ACC_FACTOR > 1
+    memmove(
+        state->acc_past, state->acc_past + PULSEHR_ACC_FACTOR,
+        sizeof state->acc_past - PULSEHR_ACC_FACTOR * sizeof state->acc_past[0]);
+    state->acc_wait = PULSEHR_ACC_FACTOR;
+#endif
     state->acc_next = pulsehr_after(state->acc_next, PULSEHR_RING);
 }
 #endif
@@ -231,13 +232,13 @@ static int32_t pulsehr_sample(const pulsehr_state *state, int32_t row, int32_t p
 }
 
 #if PULSEHR_NORMALIZE_WINDOW
-/* floor(sqrt(value)) of a value from 2^60 to 2^62 - 1 */
-static uint32_t pulsehr_square_root(uint64_t value)
+/* floor(sqrt(value)) */
+static uint32_t pulsehr_square_root(uint32_t value)
 {
-    uint64_t root = 0;
+    uint32_t root = 0;
 
-    for (uint64_t bit = (uint64_t)1 << 60; bit > 0; bit >>= 2) {
-        const uint64_t trial = root + bit;
+    for (uint32_t bit = (uint32_t)1 << 30; bit > 0; bit >>= 2) {
+        const uint32_t trial = root + bit;
 
         root >>= 1;
         if (value >= trial) {
@@ -245,23 +246,7 @@ static uint32_t pulsehr_square_root(uint64_t value)
             root += bit;
         }
     }
-    return (uint32_t)root;
-}
-
-/* floor(2^31 * numerator / denominator): 2^30 is above the first, not above the second */
-static int32_t pulsehr_ratio(uint32_t numerator, uint32_t denominator)
-{
-    uint32_t ratio = 0;
-
-    for (int32_t i = 0; i < 31; ++i) {
-        numerator <<= 1;
-        ratio <<= 1;
-        if (numerator >= denominator) {
-            numerator -= denominator;
-            ratio |= 1;
-        }
-    }
-    return (int32_t)ratio;
+    return root;
 }
 #endif
 
@@ -314,12 +299,14 @@ static void pulsehr_normalize(
             scaling.multiplier = 0;
             scaling.shift = 1;
         } else {
-            while ((squares >> 60) == 0) {
+            while ((squares >> 62) == 0) {
                 squares <<= 2;
                 --scaling.shift;
             }
-            scaling.multiplier =
-                pulsehr_ratio((uint32_t)scaling.multiplier, pulsehr_square_root(squares));
+
+            const uint32_t root = pulsehr_square_root((uint32_t)(squares >> 32));
+
+            scaling.multiplier = (int32_t)((PULSEHR_SPREAD + root / 2) / root);
         }
         scaling.offset =
             (2 * PULSEHR_INPUT_ZERO_POINT + 1) * ((int64_t)1 << (scaling.shift - 1));
@@ -344,16 +331,10 @@ static void pulsehr_normalize(
 }
 
 #if PULSEHR_CLIP
-/* value / 100, halves away from zero */
-static int32_t pulsehr_hundredths(int32_t value)
-{
-    return (value < 0 ? value - 50 : value + 50) / 100;
-}
-
-/* Keep a heart rate within a tenth of the mean of the ten before it */
+/* Keep a heart rate, from 0 to the largest, within a tenth of the mean of the ten before it */
 static int32_t pulsehr_clip(pulsehr_state *state, int32_t bpm_q8)
 {
-    int32_t value = pulsehr_saturate(bpm_q8, -PULSEHR_CLIP_REACH, PULSEHR_CLIP_REACH);
+    int32_t value = pulsehr_saturate(bpm_q8, 0, PULSEHR_CLIP_REACH);
 
     if (state->n_clipped == PULSEHR_CLIP_LENGTH) {
         int32_t sum = 0;
@@ -362,8 +343,8 @@ static int32_t pulsehr_clip(pulsehr_state *state, int32_t bpm_q8)
             sum += state->clipped[i];
         }
 
-        const int32_t low = pulsehr_hundredths(9 * sum);
-        const int32_t high = pulsehr_hundredths(11 * sum);
+        const int32_t low = (9 * sum + 50) / 100;
+        const int32_t high = (11 * sum + 50) / 100;
 
         value = value < low ? low : value;
         value = value > high ? high : value;

@@ -4,8 +4,9 @@
  *     static @prefix@_state state;
  *
  *     @prefix@_init(&state);
- *     for each sample:
- *         if (@example_push@ == @upper@_READY) {
+ *     for each sample, as it comes:
+ *         status = @example_push@;
+ *         if (status == @upper@_READY) {
  *             int32_t bpm_q8;
  *             if (@prefix@_heart_rate(&state, &bpm_q8) == @upper@_OK) { use bpm_q8 / 256 }
  *         }
