@@ -169,6 +169,7 @@ def _fields(export: Export) -> dict[str, str]:
         "kconfig_cmsis_nn": _KCONFIG_CMSIS_NN if with_cmsis_nn else "",
         "cmsis_row": _CMSIS_ROW.replace("@upper@", upper) if with_cmsis_nn else "",
         "cores": "\n".join(_core(name, core) for name, core in CORES.items()),
+        "core_names": ", ".join(CORES),
         "size_roots": f"-Wl,-e,{export.functions[0]} {roots}",
         "bits": _BITS,
         **(_window_fields() if export.front_end is None else _stream_fields(export)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 
 import numpy as np
 import pytest
@@ -77,33 +76,6 @@ def test_a_core_computes_the_integers_of_python(name, core, qemu, request):
     finished = run_on(core, model.sources, printing_main(model, windows), options=STRICT)
     assert finished.status == 0
     assert [int(line) for line in finished.stdout.split()] == run(graph, windows).tolist()
-
-
-@pytest.mark.parametrize("core", CORES)
-def test_the_makefile_builds_and_runs_the_same(core, small, qemu, tmp_path):
-    graph = small.graph
-    windows = quantize_windows(random_windows(2, graph.input_shape, seed=3), graph.input_format)
-    small.write(tmp_path)
-    folder = tmp_path / "qemu"
-    folder.mkdir()
-    for name, text in {**support_files(), "main.c": printing_main(small, windows)}.items():
-        (folder / name).write_text(text)
-    done = subprocess.run(
-        ["make", "-s", "run", f"CORE={core}"], cwd=folder, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert [int(line) for line in done.stdout.split()[-2:]] == run(graph, windows).tolist()
-    shown = subprocess.run(["make", "-Bn", "run", f"CORE={core}"], cwd=folder, capture_output=True)
-    words = shown.stdout.decode().split()
-    assert {*CORES[core].flags, CORES[core].machine} <= set(words)
-
-
-def test_the_makefile_names_the_cores(tmp_path):
-    (tmp_path / "Makefile").write_text(support_files()["Makefile"])
-    done = subprocess.run(
-        ["make", "CORE=cortex-m0"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert "CORE must be one of cortex-m3" in done.stderr
 
 
 def test_the_files_that_come_with_a_model_are_plain_text():

@@ -10,6 +10,7 @@ import pytest
 from exports import FRONTS, STRICT, call, exported
 
 from pulsehr import Recording
+from pulsehr.firmware.cortex_m import CORES
 
 MODELS = ["alone", *FRONTS]
 WARNINGS = " ".join(STRICT[1:])
@@ -281,6 +282,20 @@ def test_make_qemu_tests_and_prints_heart_rates(name, model_of, tmp_path, qemu, 
     printed = check(call([tool("make"), "qemu", f"CFLAGS={WARNINGS}"], tmp_path))
     assert "self-test: as expected" in printed
     assert len(heart_rates(printed)) == (6 if name == "alone" else 3)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_make_qemu_knows_the_cores(core, model_of, tmp_path, qemu, tool):
+    model_of("paper").write(tmp_path)
+    printed = check(call([tool("make"), "qemu", f"CORE={core}"], tmp_path))
+    assert {*CORES[core].flags, CORES[core].machine} <= set(printed.split())
+    assert "self-test: as expected" in printed
+
+
+def test_make_names_the_cores(model_of, tmp_path, tool):
+    model_of("paper").write(tmp_path)
+    done = call([tool("make"), "qemu", "CORE=cortex-m0"], tmp_path)
+    assert "CORE must be one of cortex-m3, cortex-m4" in done.stderr
 
 
 def test_make_qemu_runs_on_helium_by_cmsis_nn(model_of, tmp_path, qemu, tool, cmsis_nn):
