@@ -9,7 +9,7 @@ import numpy as np
 
 from pulsehr.firmware.boards import BOARDS, Board
 from pulsehr.firmware.front import FrontEnd
-from pulsehr.firmware.front_source import field_bytes, state_fields
+from pulsehr.firmware.front_source import field_bytes, state_fields, unit_lines
 from pulsehr.firmware.memory import SEGMENT_BYTES, MemoryPlan, constant_bytes
 from pulsehr.firmware.model_footprint import ModelFootprint
 from pulsehr.firmware.quantization import QuantizedGraph
@@ -64,11 +64,24 @@ def write_report(parts: Parts) -> str:
     str
         Sections with a title each.
     """
-    sections = [_layers(parts), _arena(parts.plan)]
+    sections = [_input(parts), _layers(parts), _arena(parts.plan)]
     if parts.front is not None:
         sections.append(_state(parts.front, parts.plan.arena_bytes, parts.state_bytes))
     sections += [_flash(parts), _ram(parts), _boards(parts)]
     return "\n\n".join(sections)
+
+
+def _input(parts: Parts) -> str:
+    """Say what the C takes."""
+    n_channels, n_times = parts.graph.input_shape
+    if parts.front is None:
+        lines = [
+            f"a normalised window of {n_channels} x {n_times} int8; cutting, resampling,",
+            "filtering and normalising are not part of the C",
+        ]
+    else:
+        lines = unit_lines(parts.front)
+    return "\n".join(["Input", *lines])
 
 
 def _layers(parts: Parts) -> str:

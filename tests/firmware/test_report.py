@@ -121,3 +121,4 @@ def test_the_report_works_without_tools(quantized_student, without_tools):
     assert "total, without the stack" in report
     assert section(report, "Boards (constants and memory alone)")
     assert "State of a stream" not in report
+    assert "not part of the C" in report

@@ -130,9 +130,10 @@ def test_the_files_hold_the_front_and_say_how_windows_were_made(model, data):
 
 def test_report_says_what_sensors_give_and_how_much_memory_a_stream_takes(model):
     report = model.report()
-    assert "input: PPG at 64 Hz, acceleration at 32 Hz, as counts of the sensors" in report
-    assert "a window of 4 x 256 every 2 s" in report
-    assert f"state: {model.state_bytes:,} bytes of RAM" in report
+    assert "ppg: 64 Hz, any unit" in report
+    assert "acc: 32 Hz, counts of 0.000244140625 g (4096 counts for 1 g)" in report
+    assert "every 2 s, of the 8 s before (256 samples of each signal at 32 Hz)" in report
+    assert f"State of a stream: {model.state_bytes:,} bytes" in report
     assert "not part of the C" not in report
 
 
