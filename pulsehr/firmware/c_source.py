@@ -147,7 +147,8 @@ def _fields(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict[str, s
         ).rstrip(),
         "places": defines(
             [
-                (f"{upper}_ROW_OFFSET", _input_offset(plan, 0), "samples of a row"),
+                (f"{upper}_ROW_OFFSET", _row_offset(plan), "samples of a row"),
+                (f"{upper}_FIRST_OFFSET", _input_offset(plan, 0), "input of the first segment"),
                 (f"{upper}_ROW_SEGMENTS", len(schedule.row_segments), "run for each row"),
                 (f"{upper}_SEGMENTS", len(schedule.segments), "and on the rows together"),
                 *(
@@ -209,6 +210,11 @@ def _input_offset(plan: MemoryPlan, index: int) -> int:
         return plan.offset(plan.schedule.dense[0].name, "input")
     first = segments[index].stages[0]
     return plan.offset(first.name, "input") + first.padding * first.depth
+
+
+def _row_offset(plan: MemoryPlan) -> int:
+    """First byte of where the samples of a row are put."""
+    return _input_offset(plan, 0) if plan.schedule.row_segments else plan.offset("row", "input")
 
 
 def _stage_tables(stage: Stage, prefix: str) -> str:

@@ -197,6 +197,8 @@ def _blocks(
     segments: Sequence[Segment], dense: Sequence[QuantizedLayer], n_rows: int, scratch: Scratch
 ) -> list[Block]:
     blocks = []
+    if not segments[0].per_row:  # a row waits for its samples to be laid between those of others
+        blocks.append(Block("row", "input", segments[0].width, 0, 0))
     for step, segment in enumerate(segments, 1):
         first, *inner = segment.stages
         # what the rows are gathered in is written from the first row on

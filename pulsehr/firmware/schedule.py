@@ -234,11 +234,6 @@ def _index_of_join(layers: list[QuantizedLayer]) -> int:
     n_rows = layers[0].source_shape[0]
     if n_rows == 1:
         return len(layers)
-    if layers[0].target_shape[0] == 1:
-        raise ValueError(
-            f"firmware: the first layer {layers[0].name!r} lets the rows meet at once, expected a "
-            f"convolution along each row before"
-        )
     for index, layer in enumerate(layers):
         if layer.target_shape[0] == 1:
             return index

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from pulsehr.firmware.graph import Conv, Dense, Graph, Layer, MeanPool, Shape, measure_ranges
@@ -12,6 +14,7 @@ from pulsehr.firmware.quantization import QuantizedGraph, quantize
 N_WINDOWS = 5
 
 
+@cache
 def random_network(seed: int) -> QuantizedGraph:
     """Draw a network that can be quantized and tells most of its windows apart."""
     rng = np.random.default_rng(seed)
@@ -68,13 +71,17 @@ def _draw(rng: np.random.Generator) -> QuantizedGraph:
             )
         )
 
-    convolve()
+    meets_at_once = n_rows > 1 and rng.random() < 0.2
+    if meets_at_once:
+        convolve(height=n_rows)
+    else:
+        convolve()
     for _ in range(int(rng.integers(0, 4))):
         if rng.random() < 0.3:
             add(MeanPool(f"pool{len(layers)}", int(rng.integers(1, 6))))
         else:
             convolve()
-    if n_rows > 1:
+    if n_rows > 1 and not meets_at_once:
         convolve(height=n_rows)
     if rng.random() < 0.3:
         convolve()

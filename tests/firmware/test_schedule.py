@@ -95,9 +95,10 @@ def test_a_kernel_over_some_rows_is_refused():
         split(graph)
 
 
-def test_rows_that_meet_at_once_are_refused():
-    with pytest.raises(ValueError, match=r"layer 'a' lets the rows meet at once"):
-        split(quantized(2, 8, conv("a", 2, 1, height=2)))
+def test_rows_may_meet_at_once():
+    (segment,), _ = split(quantized(2, 8, conv("a", 2, 1, height=2)))
+    assert not segment.per_row
+    assert segment.stages[0].depth == 2
 
 
 def test_steps_that_are_skipped_are_refused():

@@ -20,9 +20,19 @@ int8_t *@prefix@_network_input(void *arena)
 
 void @prefix@_network_row(void *arena, int32_t row)
 {
+#if @upper@_ROW_SEGMENTS > 0
     for (int32_t index = 0; index < @upper@_ROW_SEGMENTS; ++index) {
         @prefix@_run_segment(&@prefix@_segments[index], row, arena);
     }
+#else
+    /* the rows meet at once: a time step holds the samples of all */
+    const int8_t *const samples = @prefix@_network_input(arena);
+    int8_t *const place = (int8_t *)arena + @upper@_FIRST_OFFSET + row;
+
+    for (int32_t step = 0; step < @upper@_N_TIMES; ++step) {
+        place[step * @upper@_N_CHANNELS] = samples[step];
+    }
+#endif
 }
 
 int32_t @prefix@_network_result(void *arena)
