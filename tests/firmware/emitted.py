@@ -94,3 +94,9 @@ def call(command: Sequence[str | Path], folder: Path) -> str:
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def public_headers(model: MicrocontrollerModel) -> list[str]:
+    """Name the headers that a firmware includes."""
+    inner = ("_network.h", "_weights.h", "_kernels.h", "_front_tables.h")
+    return sorted(name for name in model.files if name.endswith(".h") and not name.endswith(inner))
