@@ -31,7 +31,7 @@ from pulsehr.firmware.cortex_m import cross_compile, link_image, support_files
 from pulsehr.firmware.cortex_m_footprint import link_footprint
 
 #: The nRF52840, a Cortex-M4 in wearables: clock, and current of the CPU at 3 V with the DC/DC
-#: converter while it runs from flash with its cache (Product Specification v1.7, key features).
+#: converter while it runs from flash with its cache (its Product Specification, key features).
 CLOCK_HZ = 64e6
 AMPERE_PER_HZ = 52e-12
 VOLT = 3.0
@@ -104,7 +104,10 @@ def measure(export: Export, core: str, optimize: str, plugin: Path) -> Cost:
         footprint = link_footprint(objects, ["infer"], folder, core)
         finished, regions = count_instructions(link_image(objects, folder, core), core, plugin)
     if finished.status != 0:
-        said = finished.stdout.strip() or f"ends with status {finished.status}"
+        said = (
+            finished.stdout.strip()
+            or f"crashes, as when the stack leaves the RAM ({finished.status})"
+        )
         raise WrongResultError(f"does not run: {said.splitlines()[-1]}")
     results, stack, heap = np.array([line.split() for line in finished.stdout.splitlines()], int).T
     worst = int(np.max(np.abs(results - export.expected)))

@@ -259,7 +259,10 @@ def _bakenn_graph(network: Network, one_dimensional: bool) -> Any:
         if network.input_shape[1] != 1:
             raise CannotExportError("the network has rows, Conv1d has none")
         module, inputs = _flattened(module), [window[:, :, 0] for window in inputs]
-    return bakenn.quantize_float_graph(capture_torch_export(module, inputs[0]), inputs)
+    try:
+        return bakenn.quantize_float_graph(capture_torch_export(module, inputs[0]), inputs)
+    except bakenn.BakeNNError as error:
+        raise CannotExportError(f"refused: {error}") from error
 
 
 def _flattened(module: nn.Sequential) -> nn.Sequential:

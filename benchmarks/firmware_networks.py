@@ -104,8 +104,8 @@ def small_network() -> Network:
         (4, 1, 256),
         quantize(graph, measure_ranges(graph, windows)),
         windows,
-        note="pulsehr: the signals are rows, and the first kernel covers all four; a dense layer "
-        "of 16 x 16 (the identity) more, as its last layer takes int16",
+        note="pulsehr: the signals are rows, and the first kernel covers all four. One layer more "
+        "does nothing: a dense layer of 16 x 16 before the last.",
     )
 
 

@@ -150,8 +150,8 @@ static bool starts(const char *text, const char *start)
 
 /*
  * Cycles of an instruction, without the refill of the pipeline after a branch that is taken:
- * table 3-1 and section 3.3.2 of the Technical Reference Manual of the Cortex-M4, table 7-1 for
- * floating point. Memory without wait states; no stalls by unaligned addresses, by addresses
+ * the instruction set summary of Arm's Technical Reference Manual of the Cortex-M4 (also table 3-25
+ * of Texas Instruments' SWCU192), and its table of floating point. Memory without wait states; no stalls by unaligned addresses, by addresses
  * that were computed just before, or by results of floating point that are not there yet.
  */
 static unsigned int cycles_of(const char *text, bool after_load)

@@ -22,7 +22,12 @@ from pulsehr.firmware.memory import (
     cmsis_nn_scratch,
     portable_scratch,
 )
-from pulsehr.firmware.quantization import Products, QuantizedGraph, QuantizedLayer
+from pulsehr.firmware.quantization import (
+    MULTIPLIER_BITS,
+    Products,
+    QuantizedGraph,
+    QuantizedLayer,
+)
 from pulsehr.firmware.schedule import Segment, Stage
 
 #: The operator for the bits of input and output of the two dense layers.
@@ -255,10 +260,13 @@ def _tables(layer: QuantizedLayer, weights: NDArray[np.int8], prefix: str) -> st
         ", ".join(str(size) for size in shape) for shape in (layer.source_shape, layer.target_shape)
     )
     text = f"/* {layer.name}: ({next(shapes)}) to ({next(shapes)}) */\n"
+    multiplier = ("int32_t", products.multiplier)
+    if layer.target.bits == 8:
+        multiplier = ("uint16_t", products.multiplier >> (31 - MULTIPLIER_BITS))
     for suffix, ctype, values in (
         ("weights", "int8_t", weights),
         ("bias", "int32_t", bias),
-        ("multiplier", "int32_t", products.multiplier),
+        ("multiplier", *multiplier),
         ("shift", "int8_t", products.shift),
     ):
         text += array(f"static const {ctype} {name}_{suffix}[{values.size}]", values)

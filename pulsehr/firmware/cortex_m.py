@@ -19,8 +19,8 @@ PACKAGES = {
     "qemu-system-arm": "qemu-system-arm",
 }
 
-#: Start-up, semihosting and linker script of an image; they come with exported models too.
-SUPPORT = ("startup.c", "semihosting.c", "semihosting.h", "cortex_m.ld")
+#: Start-up, semihosting, linker script and build of an image; they come with exported models too.
+SUPPORT = ("startup.c", "semihosting.c", "semihosting.h", "cortex_m.ld", "Makefile")
 
 #: What every compilation has: unused functions and tables can be left out by the linker, and the
 #: calls and stack of functions are written beside the objects.
@@ -109,7 +109,7 @@ def find_tool(name: str) -> str:
 
 
 def support_files() -> dict[str, str]:
-    """Read start-up, semihosting and linker script."""
+    """Read the files of `SUPPORT`."""
     folder = resource_files("pulsehr.firmware") / "templates" / "qemu"
     return {name: (folder / name).read_text(encoding="utf-8") for name in SUPPORT}
 

@@ -36,7 +36,8 @@ from pulsehr.tracking import CLIP_LENGTH
 #: Windows that are normalised at a time.
 CHUNK = 1024
 
-#: Heart rates are limited to this (1/256 bpm) before they are clipped: sums of ten fit 32 bits.
+#: Heart rates are limited to 0 and this (1/256 bpm) before they are clipped: eleven times a sum of
+#: ten fits 32 bits.
 CLIP_REACH = 1 << 24
 
 Integers = NDArray[np.int64]
@@ -203,7 +204,8 @@ def normalized(front: FrontEnd, channel: int, windows: Integers) -> NDArray[np.i
 def clipped(heart_rate: NDArray[np.int32]) -> NDArray[np.int32]:
     """Keep each heart rate near those before: `pulsehr.tracking.causal_clip` in integers.
 
-    Nine and eleven tenths of the mean of ten are rounded to the nearest integer.
+    Nine and eleven tenths of the mean of ten are rounded to the nearest integer. Heart rates below
+    0 become 0, so that none, clipped, leaves the range of what it is clipped from.
 
     Parameters
     ----------
@@ -215,18 +217,12 @@ def clipped(heart_rate: NDArray[np.int32]) -> NDArray[np.int32]:
     ndarray of int32, shape (n,)
         The clipped heart rates.
     """
-    values: list[int] = np.clip(heart_rate, -CLIP_REACH, CLIP_REACH).tolist()
+    values: list[int] = np.clip(heart_rate, 0, CLIP_REACH).tolist()
     for k in range(CLIP_LENGTH, len(values)):
         total = sum(values[k - CLIP_LENGTH : k])
-        low, high = (_hundredths(share * total) for share in (9, 11))
+        low, high = ((share * total + 50) // 100 for share in (9, 11))
         values[k] = min(max(values[k], low), high)
     return np.array(values, dtype=np.int32)
-
-
-def _hundredths(value: int) -> int:
-    """Divide by 100, halves away from zero."""
-    rounded = (abs(value) + 50) // 100
-    return rounded if value >= 0 else -rounded
 
 
 def _spread_out(front: FrontEnd, windows: Integers) -> tuple[Integers, Integers, Integers]:

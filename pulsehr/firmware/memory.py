@@ -163,8 +163,9 @@ def constant_bytes(layer: QuantizedLayer) -> int:
     """Bytes of a layer's tables and record."""
     if layer.products is None:
         return STAGE_BYTES
-    streamed = layer.target.bits == 8
-    return layer.products.n_bytes + (STAGE_BYTES if streamed else DENSE_BYTES)
+    if layer.target.bits == 8:  # a multiplier takes two bytes of the four
+        return layer.products.n_bytes - 2 * len(layer.products.multiplier) + STAGE_BYTES
+    return layer.products.n_bytes + DENSE_BYTES
 
 
 def _tiles(segment: Segment) -> list[int]:

@@ -211,12 +211,10 @@ class MicrocontrollerModel:
                 f"{layer.name:<8} {shape:>14} {n_macs:>10,} {constant_bytes(layer):>10,} "
                 f"{layer.target_bytes:>10,}"
             )
-        n_channels, n_times = self.graph.input_shape
         lines += [
             f"{'total':<8} {'':>14} {sum(macs):>10,} {self.flash_bytes:>10,}",
             "",
-            f"input: a normalised window of {n_channels} x {n_times} int8; cutting, resampling,",
-            "filtering and normalising are not part of the C",
+            *self._report_input(),
             f"arena: {self.arena_bytes:,} bytes of RAM; flash: constants, beside 2 kB of code",
         ]
         return "\n".join(lines)
@@ -237,6 +235,22 @@ class MicrocontrollerModel:
             If a file of that name is not an earlier export with the same prefix.
         """
         write_files(self.files, folder, self.prefix)
+
+    def _report_input(self) -> list[str]:
+        """Say what the C takes, and what it keeps of it."""
+        n_channels, n_times = self.graph.input_shape
+        front = self.front_end
+        if front is None:
+            return [
+                f"input: a normalised window of {n_channels} x {n_times} int8; cutting,",
+                "resampling, filtering and normalising are not part of the C",
+            ]
+        acc = "" if front.acc is None else f", acceleration at {front.acc.rate:g} Hz"
+        return [
+            f"input: PPG at {front.ppg.rate:g} Hz{acc}, as counts of the sensors;",
+            f"a window of {n_channels} x {n_times} every {front.stride / front.sampling_rate:g} s",
+            f"state: {self.state_bytes:,} bytes of RAM: rings and filters, and the arena",
+        ]
 
     def _front_end(self) -> FrontEnd:
         if self.front_end is None:

@@ -38,6 +38,9 @@ BIAS_MAX = 2**29
 #: finer than the sums; below, weights would be finer than an output can show.
 FACTOR_MAX, FACTOR_MIN = 0.49, 2.0**-20
 
+#: Significant bits of the multiplier of an int8 output, which are plenty: two bytes of flash each.
+MULTIPLIER_BITS = 16
+
 #: How far beyond its measured range the int16 input of the last layer reaches.
 HEADROOM = 2.0
 
@@ -279,7 +282,8 @@ def _products(layer: Conv | Dense, steps: FloatArray, source: Format, target: Fo
     steps = np.where(steps > 0, steps, target.scale / source.scale)
     quantized = np.clip(_round(weights / steps[:, np.newaxis]), -WEIGHT_MAX, WEIGHT_MAX)
     offsets = _round(bias / (steps * source.scale))
-    multiplier, shift = split_multiplier(steps * source.scale / target.scale)
+    n_bits = MULTIPLIER_BITS if target.bits == 8 else 31
+    multiplier, shift = split_multiplier(steps * source.scale / target.scale, n_bits)
     reach = max(source.high - source.zero_point, source.zero_point - source.low)
     sums = np.abs(quantized).sum(axis=1) * reach + np.abs(offsets)
     shifted = (sums * 2.0 ** np.maximum(shift, 0)).max()
@@ -303,23 +307,27 @@ def _flat(layer: Conv | Dense) -> tuple[FloatArray, FloatArray]:
     return weights.reshape(len(weights), -1), layer.bias.astype(np.float64)
 
 
-def split_multiplier(factor: FloatArray) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+def split_multiplier(
+    factor: FloatArray, n_bits: int = 31
+) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
     """Write positive factors as ``multiplier * 2**(shift - 31)``, as CMSIS-NN wants them.
 
     Parameters
     ----------
     factor : ndarray of shape (n_out,)
         Step of the sums over step of the output.
+    n_bits : int, default=31
+        Significant bits of the multiplier; those below are 0.
 
     Returns
     -------
     multiplier : ndarray of int32, shape (n_out,)
-        From 2**30 to 2**31 - 1; 0 for a factor under 2**-31, whose results are all 0.
+        From 2**30 to below 2**31; 0 for a factor under 2**-31, whose results are all 0.
     shift : ndarray of int8, shape (n_out,)
         From -30 up.
     """
     fraction, exponent = np.frexp(factor)
-    multiplier = _round(fraction * 2.0**31).astype(np.int64)
+    multiplier = _round(fraction * 2.0**n_bits).astype(np.int64) << (31 - n_bits)
     full = multiplier == 2**31
     multiplier = np.where(full, 2**30, multiplier)
     shift = exponent + full

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ from students import random_windows
 
 from pulsehr.firmware.c_text import array
 from pulsehr.firmware.cmsis_nn import find_cmsis_nn
-from pulsehr.firmware.cortex_m import CORES, cross_compile, find_core, find_tool, run_on
+from pulsehr.firmware.cortex_m import (
+    CORES,
+    cross_compile,
+    find_core,
+    find_tool,
+    run_on,
+    support_files,
+)
 from pulsehr.firmware.cortex_m_footprint import (
     link_footprint,
     measured_flash_bytes,
@@ -69,6 +77,39 @@ def test_a_core_computes_the_integers_of_python(name, core, qemu, request):
     finished = run_on(core, model.files, printing_main(model, windows), options=STRICT)
     assert finished.status == 0
     assert [int(line) for line in finished.stdout.split()] == run(graph, windows).tolist()
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_the_makefile_builds_and_runs_the_same(core, small, qemu, tmp_path):
+    graph = small.graph
+    windows = quantize_windows(random_windows(2, graph.input_shape, seed=3), graph.input_format)
+    small.write(tmp_path)
+    folder = tmp_path / "qemu"
+    folder.mkdir()
+    for name, text in {**support_files(), "main.c": printing_main(small, windows)}.items():
+        (folder / name).write_text(text)
+    done = subprocess.run(
+        ["make", "-s", "run", f"CORE={core}"], cwd=folder, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [int(line) for line in done.stdout.split()[-2:]] == run(graph, windows).tolist()
+    shown = subprocess.run(["make", "-Bn", "run", f"CORE={core}"], cwd=folder, capture_output=True)
+    words = shown.stdout.decode().split()
+    assert {*CORES[core].flags, CORES[core].machine} <= set(words)
+
+
+def test_the_makefile_names_the_cores(tmp_path):
+    (tmp_path / "Makefile").write_text(support_files()["Makefile"])
+    done = subprocess.run(
+        ["make", "CORE=cortex-m0"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "CORE must be one of cortex-m3" in done.stderr
+
+
+def test_the_files_that_come_with_a_model_are_plain_text():
+    for text in support_files().values():
+        assert text.isascii()
+        assert max(map(len, text.splitlines())) <= 100
 
 
 def test_what_main_returns_is_the_status(qemu):

@@ -130,6 +130,14 @@ def test_the_files_hold_the_front_and_say_how_windows_were_made(model, data):
     assert not [name for name in alone if "front" in name]
 
 
+def test_report_says_what_sensors_give_and_how_much_memory_a_stream_takes(model):
+    report = model.report()
+    assert "input: PPG at 64 Hz, acceleration at 32 Hz, as counts of the sensors" in report
+    assert "a window of 4 x 256 every 2 s" in report
+    assert f"state: {model.state_bytes:,} bytes of RAM" in report
+    assert "not part of the C" not in report
+
+
 def test_samples_are_what_the_model_is_pushed(model, data):
     recording = data.recordings[0]
     ppg, acc = model.samples(recording)

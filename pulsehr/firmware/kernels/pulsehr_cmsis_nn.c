@@ -35,7 +35,7 @@ int32_t pulsehr_conv_cmsis_nn(
     const cmsis_nn_dims output_dims = {.n = 1, .h = 1, .w = n_at_once, .c = n_outputs};
 
     for (int32_t index = 0; index < n_outputs; ++index) {
-        multiplier[index] = layer->multiplier[index];
+        multiplier[index] = (int32_t)layer->multiplier[index] * PULSEHR_MULTIPLIER_UNIT;
         shift[index] = layer->shift[index];
     }
     for (int32_t done = 0; done < n; done += n_at_once) {

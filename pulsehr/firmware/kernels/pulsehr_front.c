@@ -18,7 +18,6 @@
 #define PULSEHR_PPG_MAX  8388607 /* counts of 24 bits */
 #define PULSEHR_PPG_MIN  (-8388608)
 #define PULSEHR_TAP_BITS 15
-#define PULSEHR_SUM_BITS 29 /* after the point of a coefficient of the band-pass */
 
 _Static_assert(sizeof(pulsehr_state) == PULSEHR_STATE_BYTES, "size of the state");
 _Static_assert((-1 >> 1) == -1, "negative numbers must be shifted arithmetically");
@@ -29,6 +28,8 @@ static int32_t pulsehr_saturate(int64_t value, int32_t low, int32_t high)
 }
 
 #if PULSEHR_BANDPASS
+#define PULSEHR_SUM_BITS 29 /* after the point of a coefficient */
+
 /*
  * Filter a sample by two sections in direct form I; the remainder of each division is carried to
  * the next sample. Sums stay below 7 * 2^60.
@@ -330,16 +331,10 @@ static void pulsehr_normalize(
 }
 
 #if PULSEHR_CLIP
-/* value / 100, halves away from zero */
-static int32_t pulsehr_hundredths(int32_t value)
-{
-    return (value < 0 ? value - 50 : value + 50) / 100;
-}
-
-/* Keep a heart rate within a tenth of the mean of the ten before it */
+/* Keep a heart rate, from 0 to the largest, within a tenth of the mean of the ten before it */
 static int32_t pulsehr_clip(pulsehr_state *state, int32_t bpm_q8)
 {
-    int32_t value = pulsehr_saturate(bpm_q8, -PULSEHR_CLIP_REACH, PULSEHR_CLIP_REACH);
+    int32_t value = pulsehr_saturate(bpm_q8, 0, PULSEHR_CLIP_REACH);
 
     if (state->n_clipped == PULSEHR_CLIP_LENGTH) {
         int32_t sum = 0;
@@ -348,8 +343,8 @@ static int32_t pulsehr_clip(pulsehr_state *state, int32_t bpm_q8)
             sum += state->clipped[i];
         }
 
-        const int32_t low = pulsehr_hundredths(9 * sum);
-        const int32_t high = pulsehr_hundredths(11 * sum);
+        const int32_t low = (9 * sum + 50) / 100;
+        const int32_t high = (11 * sum + 50) / 100;
 
         value = value < low ? low : value;
         value = value > high ? high : value;

@@ -38,7 +38,8 @@ static inline pulsehr_scaling pulsehr_scaling_of(const pulsehr_layer *layer, int
     const int32_t right = -layer->shift[index];
     /* half a step, and the zero of the output, before the shift to the right */
     const int32_t offset = (1 << (right - 1)) + layer->output_zero * (1 << right);
-    const pulsehr_scaling scaling = {layer->bias[index], layer->multiplier[index], right, offset};
+    const int32_t multiplier = (int32_t)layer->multiplier[index] * PULSEHR_MULTIPLIER_UNIT;
+    const pulsehr_scaling scaling = {layer->bias[index], multiplier, right, offset};
 
     return scaling;
 }
@@ -65,6 +66,8 @@ static inline int32_t pulsehr_output(const pulsehr_scaling *scaling, int32_t sum
 typedef struct {
     const int8_t *input;
     int32_t taps, depth, gap, stride; /* stride: bytes from output to output */
+    int32_t rounds;                   /* of eight bytes in a tap */
+    const uint32_t *end;              /* of the widened weights */
 } pulsehr_patches;
 
 /* Sums of the first feature for two outputs, then of the second feature. */
@@ -137,7 +140,7 @@ static void pulsehr_widen(
 static pulsehr_patches pulsehr_gather(
     const pulsehr_patches *patches, int32_t n, int32_t n_bytes, int8_t *gathered)
 {
-    const pulsehr_patches result = {gathered, 1, n_bytes, 0, n_bytes};
+    const pulsehr_patches result = {gathered, 1, n_bytes, 0, n_bytes, n_bytes / 8, patches->end};
 
     memset(gathered, 0, (size_t)(n * n_bytes));
     for (int32_t step = 0; step < n; ++step) {
@@ -212,11 +215,10 @@ static inline pulsehr_sums pulsehr_multiply(
     "smlad  %[b], %[y], %[v], %[b]\n\t"                                                            \
     "smlad  %[d], %[y], %[w], %[d]\n\t"
 
-/* next: bytes to the input of the second output; end: of the weights. What is needed once for a tap
- * stays in memory. */
+/* next: bytes to the second output's input. What is needed once for a tap stays in memory. */
 static inline pulsehr_sums pulsehr_multiply(
     const pulsehr_patches *patches, const int8_t *input, int32_t next, const uint32_t *weights,
-    const uint32_t *end, int32_t rounds, pulsehr_sums sums)
+    pulsehr_sums sums)
 {
     int32_t count;
     uint32_t x, y, t, v, w;
@@ -234,8 +236,8 @@ static inline pulsehr_sums pulsehr_multiply(
                      : [a] "+r"(sums.a), [b] "+r"(sums.b), [c] "+r"(sums.c), [d] "+r"(sums.d),
                        [input] "+r"(input), [weights] "+r"(weights), [count] "=&r"(count),
                        [x] "=&r"(x), [y] "=&r"(y), [t] "=&r"(t), [v] "=&r"(v), [w] "=&r"(w)
-                     : [next] "r"(next), [rounds] "m"(rounds), [gap] "m"(patches->gap),
-                       [end] "m"(end)
+                     : [next] "r"(next), [rounds] "m"(patches->rounds), [gap] "m"(patches->gap),
+                       [end] "m"(patches->end)
                      : "cc", "memory");
     return sums;
 }
@@ -291,7 +293,8 @@ void pulsehr_conv(
     const int32_t depth = layer->depth;
     const int32_t n_weights = layer->kernel * depth;
     pulsehr_patches patches = {
-        input, layer->kernel, depth, (layer->dilation - 1) * depth, layer->stride * depth};
+        input, layer->kernel, depth, (layer->dilation - 1) * depth, layer->stride * depth,
+        depth / 8, NULL};
 
 #if PULSEHR_CONV_BY_CMSIS_NN
     if (pulsehr_conv_cmsis_nn(layer, input, n, output, output_step, scratch)) {
@@ -301,17 +304,19 @@ void pulsehr_conv(
 #if PULSEHR_DSP
     const int32_t n_bytes = (n_weights + 7) / 8 * 8;
     uint32_t *const wide = (uint32_t *)(void *)scratch;
-    uint32_t *const end = wide + n_bytes;
 
+    patches.end = wide + n_bytes;
     if (depth % 8 != 0) {
-        patches = pulsehr_gather(&patches, n, n_bytes, (int8_t *)end);
+        patches = pulsehr_gather(&patches, n, n_bytes, (int8_t *)(wide + n_bytes));
     }
-    const int32_t rounds = patches.depth / 8;
 #else
     (void)scratch;
 #endif
+    const int32_t next = n > 1 ? patches.stride : 0;
+    const int32_t after = n > 1 ? output_step : 0;
+
     for (int32_t feature = 0; feature < layer->n_outputs; feature += 2) {
-        /* the last of an odd number of features, or of outputs, is computed twice */
+        /* of an odd number of features or of outputs, one is computed twice */
         const int32_t other = feature + 1 < layer->n_outputs ? 1 : 0;
         const int8_t *const first = layer->weights + feature * n_weights;
         const int8_t *const second = first + other * n_weights;
@@ -324,21 +329,25 @@ void pulsehr_conv(
         pulsehr_widen(first, second, n_weights, n_bytes, wide);
 #endif
         for (int32_t left = n; left > 0; left -= 2) {
-            const int32_t next = left > 1 ? patches.stride : 0;
-            int8_t *const after = place + (left > 1 ? output_step : 0);
             pulsehr_sums sums = {one.bias, one.bias, two.bias, two.bias};
 
 #if PULSEHR_DSP
-            sums = pulsehr_multiply(&patches, values, next, wide, end, rounds, sums);
+            sums = pulsehr_multiply(&patches, values, next, wide, sums);
 #else
             sums = pulsehr_multiply(&patches, values, next, first, second, sums);
 #endif
             place[0] = (int8_t)pulsehr_output(&one, sums.a);
-            after[0] = (int8_t)pulsehr_output(&one, sums.b);
-            place[other] = (int8_t)pulsehr_output(&two, sums.c);
-            after[other] = (int8_t)pulsehr_output(&two, sums.d);
-            values += 2 * patches.stride;
-            place += 2 * output_step;
+            place[after] = (int8_t)pulsehr_output(&one, sums.b);
+            place += other;
+            place[0] = (int8_t)pulsehr_output(&two, sums.c);
+            place[after] = (int8_t)pulsehr_output(&two, sums.d);
+            place -= other;
+            if (left != 3) {
+                values += next;
+                place += after;
+            }
+            values += next;
+            place += after;
         }
     }
     pulsehr_cut(layer, output, n, output_step);

@@ -34,17 +34,20 @@ extern "C" {
 #define PULSEHR_CONV_BY_CMSIS_NN 0
 #endif
 
+/* A multiplier of a layer along time holds the upper 16 of its 31 bits. */
+#define PULSEHR_MULTIPLIER_UNIT 32768
+
 /* Most layers of a segment */
 #define PULSEHR_MAX_LAYERS 8
 
 /*
  * A layer along time: a convolution, or without weights the mean of `kernel` steps.
- * The sum of output k is multiplied by multiplier[k] * 2^(shift[k] - 31) and cut to low .. 127.
+ * The sum of output k is multiplied by multiplier[k] * 2^(shift[k] - 16) and cut to low .. 127.
  */
 typedef struct {
     const int8_t *weights; /* (n_outputs, kernel, depth) */
     const int32_t *bias;
-    const int32_t *multiplier;
+    const uint16_t *multiplier;
     const int8_t *shift;
     uint16_t depth, n_outputs;
     uint16_t kernel, dilation, stride, padding; /* in time steps */
@@ -60,7 +63,10 @@ typedef struct {
     uint16_t scratch;                       /* first byte in the arena */
 } pulsehr_segment;
 
-/* A dense layer on n_inputs integers; outputs are cut to low .. high. */
+/*
+ * A dense layer on n_inputs integers. The sum of output k is multiplied by
+ * multiplier[k] * 2^(shift[k] - 31) and cut to low .. high.
+ */
 typedef struct {
     const int8_t *weights; /* (n_outputs, n_inputs) */
     const int32_t *bias;
