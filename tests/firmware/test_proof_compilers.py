@@ -72,8 +72,9 @@ def test_no_warning_for_cortex_m(name, core, tmp_path, arm_gcc, cmsis_nn):
 def test_no_warning_of_clang_for_cortex_m(name, core, tmp_path, missing):
     need_clang_for_arm(missing)
     units = write(emitted(name).files, tmp_path)
+    flags = [*clang_flags(core), *WARNINGS, "-munaligned-access"]
     for optimize in ("-O0", "-O2", "-Os"):
-        call(["clang-14", *clang_flags(core), *WARNINGS, optimize, "-c", *units], tmp_path)
+        call(["clang-14", *flags, optimize, "-c", *units], tmp_path)
 
 
 @pytest.mark.parametrize("instructions", ["-marm", "-mthumb"])
@@ -84,11 +85,12 @@ def test_the_kernels_assemble_for_larger_arm_cores(instructions, tmp_path, arm_g
 
 
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
-def test_what_clang_compiles_gives_the_same_bits(core, tmp_path, qemu, missing):
+@pytest.mark.parametrize("access", ["-munaligned-access", "-mno-unaligned-access"])
+def test_what_clang_compiles_gives_the_same_bits(core, access, tmp_path, qemu, missing):
     need_clang_for_arm(missing)
     made = program([random_case(seed) for seed in range(12)], "portable")
     units = write(made.files, tmp_path)
-    call(["clang-14", *clang_flags(core), "-O2", "-c", *units], tmp_path)
+    call(["clang-14", *clang_flags(core), access, "-O2", "-c", *units], tmp_path)
     rest = {"main.c": made.main, "semihosting.h": support_files()["semihosting.h"]}
     objects = [*cross_compile(rest, tmp_path, core), *(tmp_path / f"{u[:-2]}.o" for u in units)]
     finished = run_image(link_image(objects, tmp_path, core), core)

@@ -374,3 +374,41 @@ def test_a_million_samples_leave_no_counter_behind(name, tmp_path, compiler):
     if front.ppg.factor == 1:
         rows = 1_000_000
     assert integers(done.stdout) == [(rows - front.n_times) // front.stride + 1]
+
+
+# ------------------------------------------------------------------- unaligned accesses
+
+
+#: In place of those of the C library, which reads words of any address.
+BYTE_BY_BYTE = """
+#include <stddef.h>
+void *memcpy(void *to, const void *from, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) { ((volatile char *)to)[i] = ((const char *)from)[i]; }
+    return to;
+}
+void *memset(void *to, int value, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) { ((volatile char *)to)[i] = (char)value; }
+    return to;
+}
+void *memmove(void *to, const void *from, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        const size_t k = (char *)to < (const char *)from ? i : n - 1 - i;
+        ((volatile char *)to)[k] = ((const char *)from)[k];
+    }
+    return to;
+}
+"""
+
+
+@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4"])
+def test_a_core_may_trap_unaligned_accesses(core, cases, qemu):
+    files, main, expected = program(cases, "portable", INCLUDES + REGIONS + BYTE_BY_BYTE)
+    # bit 3 of the configuration and control register of Armv7-M
+    trap = "int main(void) { *(volatile uint32_t *)0xE000ED14u |= 8u;"
+    main = main.replace("int main(void) {", trap)
+    finished = run_on(core, files, main, options=["-mno-unaligned-access"])
+    assert finished.status == 0, finished.stdout
+    assert integers(finished.stdout) == expected

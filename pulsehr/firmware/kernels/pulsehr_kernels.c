@@ -7,9 +7,9 @@
 _Static_assert((-1 >> 1) == -1, "the compiler must shift negative numbers arithmetically");
 _Static_assert((int8_t)-1 == -1, "integers must be of two's complement");
 
-/* GNU assembler in Thumb; without optimisation registers run out */
-#if defined(__ARM_FEATURE_SIMD32) && defined(__thumb2__) && defined(__GNUC__) && \
-    defined(__OPTIMIZE__) && !defined(PULSEHR_NO_DSP)
+/* GNU assembler in Thumb that loads words of any address; without optimisation registers run out */
+#if defined(__ARM_FEATURE_SIMD32) && defined(__ARM_FEATURE_UNALIGNED) && defined(__thumb2__) && \
+    defined(__GNUC__) && defined(__OPTIMIZE__) && !defined(PULSEHR_NO_DSP)
 #define PULSEHR_DSP 1
 #else
 #define PULSEHR_DSP 0
@@ -171,10 +171,10 @@ static inline int32_t pulsehr_two_products(uint32_t one, uint32_t two, int32_t s
 /* As below, for a compiler that finds too few registers for so many operands of assembler */
 static inline pulsehr_sums pulsehr_multiply(
     const pulsehr_patches *patches, const int8_t *input, int32_t next, const uint32_t *weights,
-    const uint32_t *end, int32_t rounds, pulsehr_sums sums)
+    pulsehr_sums sums)
 {
-    while (weights != end) {
-        for (int32_t count = 2 * rounds; count > 0; --count) {
+    while (weights != patches->end) {
+        for (int32_t count = 2 * patches->rounds; count > 0; --count) {
             const uint32_t x = pulsehr_bytes(input, 4);
             const uint32_t y = pulsehr_bytes(input + next, 4);
 
