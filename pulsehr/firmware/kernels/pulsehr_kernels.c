@@ -7,9 +7,9 @@
 _Static_assert((-1 >> 1) == -1, "the compiler must shift negative numbers arithmetically");
 _Static_assert((int8_t)-1 == -1, "integers must be of two's complement");
 
-/* GNU assembler, which every free compiler for Arm reads; without optimisation registers run out */
-#if defined(__ARM_FEATURE_SIMD32) && defined(__GNUC__) && defined(__OPTIMIZE__) && \
-    !defined(PULSEHR_NO_DSP)
+/* GNU assembler in Thumb that loads words of any address; without optimisation registers run out */
+#if defined(__ARM_FEATURE_SIMD32) && defined(__ARM_FEATURE_UNALIGNED) && defined(__thumb2__) && \
+    defined(__GNUC__) && defined(__OPTIMIZE__) && !defined(PULSEHR_NO_DSP)
 #define PULSEHR_DSP 1
 #else
 #define PULSEHR_DSP 0
@@ -157,6 +157,45 @@ static pulsehr_patches pulsehr_gather(
     return result;
 }
 
+#if defined(__clang__)
+
+/* sum + the products of two pairs */
+static inline int32_t pulsehr_two_products(uint32_t one, uint32_t two, int32_t sum)
+{
+    int32_t result;
+
+    __asm__("smlad %0, %1, %2, %3" : "=r"(result) : "r"(one), "r"(two), "r"(sum));
+    return result;
+}
+
+/* As below, for a compiler that finds too few registers for so many operands of assembler */
+static inline pulsehr_sums pulsehr_multiply(
+    const pulsehr_patches *patches, const int8_t *input, int32_t next, const uint32_t *weights,
+    pulsehr_sums sums)
+{
+    while (weights != patches->end) {
+        for (int32_t count = 2 * patches->rounds; count > 0; --count) {
+            const uint32_t x = pulsehr_bytes(input, 4);
+            const uint32_t y = pulsehr_bytes(input + next, 4);
+
+            sums.a = pulsehr_two_products(pulsehr_even(x), weights[0], sums.a);
+            sums.b = pulsehr_two_products(pulsehr_even(y), weights[0], sums.b);
+            sums.c = pulsehr_two_products(pulsehr_even(x), weights[1], sums.c);
+            sums.d = pulsehr_two_products(pulsehr_even(y), weights[1], sums.d);
+            sums.a = pulsehr_two_products(pulsehr_odd(x), weights[2], sums.a);
+            sums.b = pulsehr_two_products(pulsehr_odd(y), weights[2], sums.b);
+            sums.c = pulsehr_two_products(pulsehr_odd(x), weights[3], sums.c);
+            sums.d = pulsehr_two_products(pulsehr_odd(y), weights[3], sums.d);
+            input += 4;
+            weights += 4;
+        }
+        input += patches->gap;
+    }
+    return sums;
+}
+
+#else
+
 /* Four products for each of the four sums. In assembler, as compilers run out of registers. */
 #define PULSEHR_FOUR_PRODUCTS                                                                      \
     "ldr    %[y], [%[input], %[next]]\n\t"                                                         \
@@ -202,6 +241,8 @@ static inline pulsehr_sums pulsehr_multiply(
                      : "cc", "memory");
     return sums;
 }
+
+#endif
 
 #else
 
