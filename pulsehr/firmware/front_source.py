@@ -90,10 +90,8 @@ def header_parts(front: FrontEnd, prefix: str, arena_bytes: int) -> HeaderParts:
         (f"{upper}_READY", 1, f"a window is complete: call {prefix}_heart_rate"),
         (f"{upper}_ERROR_NOT_READY", "(-3)", "no window is complete that was not estimated"),
         (f"{upper}_ERROR_LATE", "(-4)", "samples of the window were overwritten; await the next"),
+        (f"{upper}_ERROR_AHEAD", "(-5)", "the sample was refused: push the other sensor's first"),
     ]
-    if with_acc:
-        meaning = "the sample was refused: push the other sensor's first"
-        statuses.append((f"{upper}_ERROR_AHEAD", "(-5)", meaning))
     return HeaderParts(
         usage=fill("usage_stream.h", fields).rstrip(),
         sizes=_macros(front, upper, arena_bytes),

@@ -112,7 +112,6 @@ def test_the_header_has_periods_and_status_codes(model_of):
     ):
         assert f"#define HR_{status} " in header
     assert "HR_READY" not in model_of("alone").files["hr.h"]
-    assert "ERROR_AHEAD" not in model_of("ppg alone").files["hr.h"]
 
 
 def test_an_unknown_layout_is_refused(model_of):
