@@ -1,5 +1,6 @@
 # make demo [DATA=folder]   run the main job on synthetic recordings, or on real ones
 # make test                 run the tests, and those of the contract with scikit-learn on its oldest version too
+# make fuzz [SECONDS=600]   search for calls and samples that break the emitted C, with clang-14
 # make lint                 check style and types
 # make peers                fetch the exporters that benchmarks/firmware.py measures beside this one
 # make docs                 build the documentation in build/docs
@@ -19,7 +20,7 @@ CMSIS_NN := build/cmsis_nn
 PEERS := build/peers
 export CMSIS_NN_DIR ?= $(CURDIR)/$(CMSIS_NN)/cmsis_nn
 
-.PHONY: demo test lint format peers docs clean
+.PHONY: demo test fuzz lint format peers docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py $(if $(DATA),--data "$(DATA)")
@@ -29,6 +30,9 @@ test: $(READY) $(OLDEST)/.ready $(CMSIS_NN)/.ready
 	SCIPY_ARRAY_API=1 $(BIN)/python -m pytest -q tests/test_estimator_checks.py tests/test_windows.py -k array_api
 	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -q -W ignore::pytest.PytestRemovedIn10Warning \
 		$(CONTRACT)
+
+fuzz: $(READY)
+	$(BIN)/python tests/firmware/fuzz.py --seconds $(or $(SECONDS),600)
 
 lint: $(READY)
 	$(BIN)/ruff check .

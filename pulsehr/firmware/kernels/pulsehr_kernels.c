@@ -7,9 +7,9 @@
 _Static_assert((-1 >> 1) == -1, "the compiler must shift negative numbers arithmetically");
 _Static_assert((int8_t)-1 == -1, "integers must be of two's complement");
 
-/* GNU assembler, which every free compiler for Arm reads; without optimisation registers run out */
-#if defined(__ARM_FEATURE_SIMD32) && defined(__GNUC__) && defined(__OPTIMIZE__) && \
-    !defined(PULSEHR_NO_DSP)
+/* GNU assembler in Thumb that loads words of any address; without optimisation registers run out */
+#if defined(__ARM_FEATURE_SIMD32) && defined(__ARM_FEATURE_UNALIGNED) && defined(__thumb2__) && \
+    defined(__GNUC__) && defined(__OPTIMIZE__) && !defined(PULSEHR_NO_DSP)
 #define PULSEHR_DSP 1
 #define PULSEHR_HIDE(variable) __asm__("" : "+r"(variable))
 #else

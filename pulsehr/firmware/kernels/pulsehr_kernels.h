@@ -10,6 +10,12 @@
 
 #include <stdint.h>
 
+#if defined(__BYTE_ORDER__) && defined(__ORDER_LITTLE_ENDIAN__)
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "big-endian targets are not supported"
+#endif
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -1,0 +1,366 @@
+/*
+ * Any order of calls with any samples: a target for libFuzzer.
+ *
+ * Bytes become calls. What each call must return is known from how many samples were taken; a call
+ * that fails must leave the state as it was; a heart rate must be that of a second state, which gets
+ * the same samples in another order and is asked in time.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "headers.h"
+
+#if HR_ACC_FACTOR > 0
+#define WITH_ACC 1
+#else
+#define WITH_ACC 0
+#endif
+#define SAME_RATE (WITH_ACC == 0 || HR_ACC_FACTOR == HR_PPG_FACTOR)
+
+#define MAX_SAMPLES 20000 /* of a sensor, after which a stream starts anew */
+#define ARENA_WORDS ((HR_ARENA_BYTES + 3) / 4)
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            __builtin_trap();                                                                      \
+        }                                                                                          \
+    } while (0)
+
+typedef struct {
+    const uint8_t *next, *end;
+} bytes;
+
+typedef struct {
+    hr_state *tested, *second;
+    hr_state complete; /* the second one when its newest window was complete */
+    int64_t n_ppg, n_acc, n_ppg_second, n_acc_second, n_windows, n_windows_second;
+    int pending;
+    int32_t ppg[MAX_SAMPLES];
+    int16_t acc[MAX_SAMPLES][3];
+} stream;
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static uint32_t take(bytes *from, int n)
+{
+    uint32_t value = 0;
+
+    for (; n > 0; --n) {
+        value = value << 8 | (from->next < from->end ? *from->next++ : 0u);
+    }
+    return value;
+}
+
+/* rows that n samples complete */
+static int64_t rows_of(int64_t n, int64_t factor)
+{
+    const int64_t wait = factor > 1 ? 5 * factor : 1;
+
+    return n < wait ? 0 : (n - wait) / factor + 1;
+}
+
+static int64_t ppg_rows(int64_t n)
+{
+    return rows_of(n, HR_PPG_FACTOR);
+}
+
+static int64_t acc_rows(int64_t n)
+{
+#if WITH_ACC
+    return rows_of(n, HR_ACC_FACTOR);
+#else
+    return ppg_rows(n);
+#endif
+}
+
+static int64_t end_of(int64_t window)
+{
+    return HR_N_TIMES + (window - 1) * HR_STRIDE;
+}
+
+static void start(stream *all)
+{
+    CHECK(hr_init(all->tested) == HR_OK);
+    CHECK(hr_init(all->second) == HR_OK);
+    all->n_ppg = all->n_acc = all->n_ppg_second = all->n_acc_second = 0;
+    all->n_windows = all->n_windows_second = 0;
+    all->pending = 0;
+}
+
+/* Hand to the second state all that the first has: the PPG first, until it is refused. */
+static void follow(stream *all)
+{
+    for (;;) {
+        int status = HR_ERROR_AHEAD;
+
+        if (all->n_ppg_second < all->n_ppg) {
+            status = hr_push_ppg(all->second, all->ppg[all->n_ppg_second]);
+            all->n_ppg_second += status >= 0;
+        }
+#if WITH_ACC
+        if (status == HR_ERROR_AHEAD && all->n_acc_second < all->n_acc) {
+            const int16_t *const acc = all->acc[all->n_acc_second];
+
+            status = hr_push_acc(all->second, acc[0], acc[1], acc[2]);
+            all->n_acc_second += status >= 0;
+        }
+#endif
+        if (status == HR_READY) {
+            ++all->n_windows_second;
+            all->complete = *all->second;
+        }
+        if (status < 0) {
+            break;
+        }
+    }
+    CHECK(all->n_ppg_second == all->n_ppg && all->n_acc_second == all->n_acc);
+    CHECK(all->n_windows_second == all->n_windows);
+}
+
+/* Push a sample of either sensor or of both (NULL: none). */
+static void push(stream *all, const int32_t *ppg, const int16_t *acc)
+{
+    static hr_state before;
+    const int64_t n_ppg = all->n_ppg + (ppg != NULL);
+    const int64_t n_acc = WITH_ACC ? all->n_acc + (acc != NULL) : n_ppg;
+    const int64_t lead = ppg_rows(n_ppg) - acc_rows(n_acc);
+    const int64_t rows = lead < 0 ? ppg_rows(n_ppg) : acc_rows(n_acc);
+    int status = HR_ERROR_NULL;
+
+    if (n_ppg >= MAX_SAMPLES || n_acc >= MAX_SAMPLES) {
+        start(all);
+        return;
+    }
+    before = *all->tested;
+    if (ppg != NULL && acc == NULL) {
+        status = hr_push_ppg(all->tested, *ppg);
+    }
+#if WITH_ACC
+    if (ppg == NULL && acc != NULL) {
+        status = hr_push_acc(all->tested, acc[0], acc[1], acc[2]);
+    }
+#if SAME_RATE
+    if (ppg != NULL && acc != NULL) {
+        status = hr_push(all->tested, *ppg, acc[0], acc[1], acc[2]);
+    }
+#endif
+#endif
+    if (lead > HR_SLACK || lead < -HR_SLACK) {
+        CHECK(status == HR_ERROR_AHEAD);
+        CHECK(memcmp(&before, all->tested, sizeof before) == 0);
+        return;
+    }
+    CHECK(status == (rows >= end_of(all->n_windows + 1) ? HR_READY : HR_OK));
+    CHECK(memcmp(before.arena, all->tested->arena, sizeof before.arena) == 0);
+    if (ppg != NULL) {
+        all->ppg[all->n_ppg++] = *ppg;
+    }
+    if (acc != NULL) {
+        memcpy(all->acc[all->n_acc++], acc, sizeof all->acc[0]);
+    }
+    if (status == HR_READY) {
+        ++all->n_windows;
+        all->pending = 1;
+    }
+    follow(all);
+}
+
+static void heart_rate(stream *all, int rubbish)
+{
+    static hr_state before;
+    const int32_t untouched = 0x5EADBEEF;
+    const int64_t ppg = ppg_rows(all->n_ppg);
+    const int64_t acc = acc_rows(WITH_ACC ? all->n_acc : all->n_ppg);
+    const int64_t late = (ppg > acc ? ppg : acc) - end_of(all->n_windows);
+    int32_t bpm_q8 = untouched;
+
+    memset(all->tested->arena, rubbish, sizeof all->tested->arena);
+    before = *all->tested;
+
+    const int status = hr_heart_rate(all->tested, &bpm_q8);
+
+    CHECK(status == (!all->pending     ? HR_ERROR_NOT_READY
+                     : late > HR_SLACK ? HR_ERROR_LATE
+                                       : HR_OK));
+    all->pending = 0;
+    if (status == HR_OK) {
+        hr_state asked = all->complete;
+        int32_t wanted = untouched;
+
+#ifdef WITH_CLIP
+        memcpy(asked.clipped, before.clipped, sizeof asked.clipped);
+        asked.n_clipped = before.n_clipped;
+        asked.clipped_next = before.clipped_next;
+#endif
+        memset(asked.arena, ~rubbish, sizeof asked.arena);
+        CHECK(hr_heart_rate(&asked, &wanted) == HR_OK);
+        CHECK(wanted == bpm_q8);
+#ifdef WITH_CLIP
+        memcpy(before.clipped, all->tested->clipped, sizeof before.clipped);
+        before.n_clipped = all->tested->n_clipped;
+        before.clipped_next = all->tested->clipped_next;
+#endif
+        memcpy(before.arena, all->tested->arena, sizeof before.arena);
+    } else {
+        CHECK(bpm_q8 == untouched);
+    }
+    before.ready = 0;
+    CHECK(memcmp(&before, all->tested, sizeof before) == 0);
+}
+
+/* Many samples of both sensors in turn, up to a window: a walk, noise, the rails, or a constant. */
+static void burst(stream *all, bytes *from)
+{
+    const uint32_t n = take(from, 1), kind = take(from, 1);
+    const uint32_t step = take(from, 1);
+    uint32_t noise = take(from, 2);
+    const int64_t n_windows = all->n_windows;
+    int32_t ppg = 0;
+
+    for (uint32_t i = 0; i < 2 * n && ((kind & 0x40) != 0 || all->n_windows == n_windows); ++i) {
+        int16_t acc[3];
+
+        noise = noise * 1664525u + 1013904223u;
+        switch (kind % 5) {
+        case 0:
+            ppg += (int32_t)((noise >> 16) % (step + 1)) - (int32_t)(step / 2);
+            break;
+        case 1:
+            ppg = (int32_t)noise;
+            break;
+        case 2:
+            ppg = i / (step % 16 + 1) % 2 ? INT32_MAX : INT32_MIN;
+            break;
+        case 3:
+            ppg = (int32_t)(step << 16) - (1 << 23);
+            break;
+        default:
+            ppg = i % (step + 1) ? 5 : 6;
+            break;
+        }
+        for (int axis = 0; axis < 3; ++axis) {
+            acc[axis] = (int16_t)(uint16_t)((uint32_t)ppg >> axis * 3);
+        }
+        push(all, &ppg, NULL);
+        if (WITH_ACC && (kind & 0x80) == 0) {
+            push(all, NULL, acc);
+        }
+    }
+}
+
+static void null_calls(stream *all)
+{
+    static hr_state before;
+    int32_t bpm_q8 = 7;
+
+    before = *all->tested;
+    CHECK(hr_init(NULL) == HR_ERROR_NULL);
+    CHECK(hr_push_ppg(NULL, 1) == HR_ERROR_NULL);
+#if WITH_ACC
+    CHECK(hr_push_acc(NULL, 1, 2, 3) == HR_ERROR_NULL);
+#if SAME_RATE
+    CHECK(hr_push(NULL, 1, 1, 2, 3) == HR_ERROR_NULL);
+#endif
+#else
+    CHECK(hr_push(NULL, 1) == HR_ERROR_NULL);
+#endif
+    CHECK(hr_heart_rate(NULL, &bpm_q8) == HR_ERROR_NULL);
+    CHECK(hr_heart_rate(all->tested, NULL) == HR_ERROR_NULL);
+    CHECK(hr_predict(NULL, all->tested->arena, &bpm_q8) == HR_ERROR_NULL);
+    CHECK(bpm_q8 == 7);
+    CHECK(memcmp(&before, all->tested, sizeof before) == 0);
+}
+
+/* A window in an arena of just the bytes needed, at any address. */
+static void predict(bytes *from)
+{
+    static int8_t window[HR_INPUT_BYTES];
+    const uint32_t misplaced = take(from, 1) % 5 % HR_ARENA_ALIGNMENT;
+    const uint32_t kind = take(from, 1);
+    uint32_t noise = take(from, 2);
+    uint8_t *const memory = malloc(HR_ARENA_BYTES + misplaced);
+    uint8_t *const again = malloc(HR_ARENA_BYTES);
+    int32_t bpm_q8 = 1, wanted = 1;
+
+    CHECK(memory != NULL && again != NULL);
+    for (int i = 0; i < HR_INPUT_BYTES; ++i) {
+        noise = noise * 1664525u + 1013904223u;
+        window[i] = (int8_t)(kind & 1 ? (int32_t)(noise >> 24) - 128 : (noise >> 31) ? 127 : -128);
+    }
+    memset(memory, (int)kind, HR_ARENA_BYTES + misplaced);
+    memset(again, (int)~kind & 0xFF, HR_ARENA_BYTES);
+
+    const int status = hr_predict(window, memory + misplaced, &bpm_q8);
+
+    if (misplaced != 0) {
+        CHECK(status == HR_ERROR_ALIGNMENT && bpm_q8 == 1);
+    } else {
+        CHECK(status == HR_OK);
+        CHECK(hr_predict(window, again, &wanted) == HR_OK && wanted == bpm_q8);
+    }
+    free(memory);
+    free(again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static stream all;
+    bytes from = {data, data + size};
+
+    all.tested = malloc(sizeof *all.tested);
+    all.second = malloc(sizeof *all.second);
+    CHECK(all.tested != NULL && all.second != NULL);
+    start(&all);
+    while (from.next < from.end) {
+        const uint32_t what = take(&from, 1);
+        const int32_t ppg = (int32_t)take(&from, what & 0x80 ? 4 : 1);
+        const int16_t acc[3] = {
+            (int16_t)(uint16_t)((uint32_t)ppg * 77u), (int16_t)(uint16_t)ppg,
+            (int16_t)(uint16_t)((uint32_t)ppg >> 5)};
+
+        switch (what % 16) {
+        case 0:
+            start(&all);
+            break;
+        case 1:
+            null_calls(&all);
+            break;
+        case 2:
+            predict(&from);
+            break;
+        case 3:
+        case 4:
+        case 5:
+        case 6:
+            burst(&all, &from);
+            break;
+        case 7:
+        case 8:
+        case 9:
+        case 10:
+            heart_rate(&all, ppg & 0xFF);
+            break;
+        case 11:
+        case 12:
+            push(&all, &ppg, NULL);
+            break;
+        case 13:
+        case 14:
+            if (WITH_ACC) {
+                push(&all, NULL, acc);
+            }
+            break;
+        default:
+            if (WITH_ACC && SAME_RATE) {
+                push(&all, &ppg, acc);
+            }
+            break;
+        }
+    }
+    free(all.tested);
+    free(all.second);
+    return 0;
+}
