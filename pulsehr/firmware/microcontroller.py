@@ -19,7 +19,7 @@ from pulsehr.firmware.c_text import check_prefix
 from pulsehr.firmware.host import HostLibrary
 from pulsehr.firmware.integer import quantize_windows, run
 from pulsehr.firmware.memory import MemoryPlan, flash_bytes, plan_memory
-from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph, quantize
+from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph
 
 #: What writes the C of each target.
 TARGETS: dict[str, Callable[[QuantizedGraph, MemoryPlan, str, str], dict[str, str]]] = {
@@ -227,7 +227,7 @@ def to_microcontroller(
 
     Parameters
     ----------
-    estimator : DistilledStudentRegressor or Pipeline
+    estimator : DistilledStudentRegressor, QuantizedStudentRegressor or Pipeline
         Fitted; a pipeline ends in a student. Its other steps stay in Python.
     folder : path-like, default=None
         Where to write the files; None writes nothing.
@@ -263,12 +263,12 @@ def to_microcontroller(
     >>> sorted(model.files)[:3]
     ['pulsehr.c', 'pulsehr.h', 'pulsehr.md']
     """
-    from pulsehr.firmware.lowering import lower
+    from pulsehr.firmware.lowering import quantized_graph
 
     front, student = _split(estimator)
-    shape = (int(student.n_channels_), int(student.n_times_))
-    graph = quantize(lower(student.network_, shape), student.ranges_)
-    model = MicrocontrollerModel(graph, prefix=prefix, target=target, front=front)
+    model = MicrocontrollerModel(
+        quantized_graph(student), prefix=prefix, target=target, front=front
+    )
     if folder is not None:
         model.write(folder)
     return model
