@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pulsehr._inference import layer_ranges
+from pulsehr._inference import layer_ranges, run_network
 from pulsehr._state import network_of, network_weights
 from pulsehr._training import Trained, train
 from pulsehr._validation import TrainingRows, generator
+from pulsehr.distillation import LabelLoss
 from pulsehr.firmware.lowering import lower
 from pulsehr.firmware.quantization import WEIGHT_MAX, Format, quantize
 from pulsehr.networks import DistilledStudent, RectifiedConv2d
@@ -25,21 +24,19 @@ from pulsehr.networks import DistilledStudent, RectifiedConv2d
 LEARNING_RATE = 0.1
 
 Ranges = dict[str, tuple[float, float]]
+History = list[dict[str, float]]
 
 
 def ready_for_integers(
-    student: Any,
-    trained: Trained,
-    criterion: nn.Module,
-    rows: TrainingRows,
-    lessons: Sequence[NDArray[np.float64]],
-    seed: int,
-) -> tuple[Trained, Ranges]:
+    student: Any, trained: Trained, rows: TrainingRows, seed: int
+) -> tuple[Trained, Ranges, History]:
     """Measure the ranges of a trained network and, if wanted, fine-tune it within them.
 
-    The same rows are held out as in the training, and of the fine-tuning's epochs the one is kept
-    whose rounded network errs least on them. Ctrl-C before the end of the first one leaves the
-    network as it was trained.
+    The rounded network learns to give the heart rates that the network gave before it was
+    rounded; learning on from labels and teacher fits the training rows ever closer, which costs
+    more than rounding does. The same rows are held out as in the training, and of all epochs the
+    one is kept whose rounded network is nearest to the other on them. Ctrl-C before the end of the
+    first one leaves the network as it was trained.
 
     Parameters
     ----------
@@ -47,7 +44,7 @@ def ready_for_integers(
         Holds the hyper-parameters; read only.
     trained : Trained
         What its training left.
-    criterion, rows, lessons
+    rows : TrainingRows
         Those of the training.
     seed : int
         That of the training.
@@ -55,32 +52,33 @@ def ready_for_integers(
     Returns
     -------
     trained : Trained
-        With the history of both trainings.
+        With the weights of the fine-tuning.
     ranges : dict of str to tuple of 2 float
-        Least and largest output of each layer on all rows before the fine-tuning, which clips
-        to them.
+        Between which values each layer's outputs lie before the fine-tuning, which clips to them.
+    history : list of dict
+        Of each epoch of the fine-tuning; losses are differences from the heart rates before.
     """
     ranges = layer_ranges(trained.network, rows.windows)
     if student.quantization_epochs == 0 or trained.interrupted:
-        return trained, ranges
+        return trained, ranges, []
     tuner = copy.copy(student).set_params(
-        max_epochs=student.quantization_epochs, lr=student.lr * LEARNING_RATE, warm_start=True
+        max_epochs=student.quantization_epochs,
+        lr=student.lr * LEARNING_RATE,
+        lr_scheduler="cosine",
+        dropout=0.0,
+        warm_start=True,
     )
     tuner.network_ = trained.network
     shape = rows.windows.shape[1:]
-    network: Any = partial(RoundedStudent, formats=formats_of(trained.network, shape, ranges))
+    made: Any = partial(RoundedStudent, formats=formats_of(trained.network, shape, ranges))
+    as_before = replace(rows, y=run_network(trained.network, rows.windows)[0])
     try:
-        tuned = train(tuner, network, criterion, rows, lessons, generator(seed))
+        tuned = train(tuner, made, LabelLoss(), as_before, [], generator(seed))
     except KeyboardInterrupt:
-        return replace(trained, interrupted=True), ranges
-    done = len(trained.history)
-    later = [{**epoch, "epoch": done + epoch["epoch"]} for epoch in tuned.history]
-    return replace(
-        tuned,
-        network=network_of(DistilledStudent, shape, network_weights(tuned.network)),
-        history=[*trained.history, *later],
-        best_epoch=done + tuned.best_epoch,
-    ), ranges
+        return replace(trained, interrupted=True), ranges, []
+    network = network_of(DistilledStudent, shape, network_weights(tuned.network))
+    trained = replace(trained, network=network, interrupted=tuned.interrupted)
+    return trained, ranges, tuned.history
 
 
 def formats_of(

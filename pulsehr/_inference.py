@@ -108,7 +108,8 @@ def layer_ranges(
     tails: dict[str, tuple[Tensor, Tensor]] = {}
 
     def record(name: str, values: Tensor) -> None:
-        count = 1 + int(share * len(windows) * values[0].numel())
+        # whole numbers may be a rounding error short
+        count = 1 + int(share * len(windows) * values[0].numel() + 1e-6)
         flat = values.detach().flatten()
         largest, smallest = tails.get(name, (flat[:0], flat[:0]))
         tails[name] = _largest(largest, flat, count), _largest(smallest, -flat, count)

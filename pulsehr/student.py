@@ -109,9 +109,9 @@ class DistilledStudentRegressor(
         teacher once per fold. Only a teacher with a seed, its own or one drawn from an integer
         `random_state`, comes back.
     quantization_epochs : int, default=0
-        Passes over the training rows after the training, at a tenth of `lr`, in which weights and
-        activations are rounded as in the firmware: the network learns to live with it. Of these
-        epochs the best is kept. `partial_fit` has none.
+        Passes over the training rows after the training, in which weights and activations are
+        rounded as in the firmware, and the network learns to give the heart rates that it gave
+        before. Of these epochs the best is kept. `partial_fit` has none.
 
     Attributes
     ----------
@@ -127,6 +127,9 @@ class DistilledStudentRegressor(
         a table, as ``pandas.DataFrame(history_)`` shows it.
     best_epoch_ : int
         The epoch, counted from 1, whose weights are kept.
+    quantization_history_ : list of dict
+        The same of the passes of `quantization_epochs`, whose losses are differences from the
+        heart rates before them (bpm).
     n_windows_ : int
         Rows of the last `fit` or `partial_fit` that count.
     n_subjects_ : int or None
@@ -250,9 +253,9 @@ class DistilledStudentRegressor(
             metadata = {"sample_weight": sample_weight, "groups": groups}
             self.teacher_ = fitted_teacher(self, rows, metadata, seed)
             taught = lessons(self, rows.windows)
-            loss = criterion(self)
-            trained = train(self, DistilledStudent, loss, rows, taught, generator(seed))
-            trained, self.ranges_ = ready_for_integers(self, trained, loss, rows, taught, seed)
+            trained = train(self, DistilledStudent, criterion(self), rows, taught, generator(seed))
+            trained, self.ranges_, tuning = ready_for_integers(self, trained, rows, seed)
+            self.quantization_history_ = tuning
             keep(self, trained, rows)
         warn_of_interruption(self, trained)
         return self
