@@ -57,13 +57,13 @@ def test_layers_of_the_rounded_network_give_the_integers_of_the_firmware(n_times
         rounded_network(torch.from_numpy(X))
     graph = quantized_graph(student)
     integers = quantize_windows(X, graph.input_format)[..., np.newaxis]
-    for layer in graph.layers[:8]:
+    for layer in graph.layers[:4]:
         integers = run_layer(layer, integers)
         values = outputs[layer.name].permute(0, 2, 3, 1).numpy()
         steps = np.round(values / layer.target.scale) + layer.target.zero_point
-        # a sum near the middle of two integers rounds either way, and later sums hold it
-        assert np.mean(steps == integers) > (0.98 if layer.name[-2:-1] == "1" else 0.9)
-        assert np.abs(np.mean(steps - integers)) < 0.02
+        # a sum in the middle of two integers rounds either way, and later sums hold it
+        assert np.mean(steps == integers) > 0.97
+        assert np.abs(steps - integers).max() <= 2
 
 
 def test_values_are_rounded_to_the_integers_of_a_format():
