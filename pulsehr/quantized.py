@@ -11,6 +11,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metadata_routing import MetadataRouter
 from sklearn.utils.validation import check_is_fitted
 
+from pulsehr import _onnx_methods
 from pulsehr._inference import PERCENTILE, layer_ranges
 from pulsehr._routing import is_fitted, metadata_router, passed_on
 from pulsehr._state import restored_state, stored_state
@@ -154,6 +155,10 @@ class QuantizedStudentRegressor(RegressorMixin, BaseEstimator):
         from pulsehr.firmware.microcontroller import to_microcontroller
 
         return to_microcontroller(self, folder, prefix=prefix, target=target)
+
+    onnx_parser = _onnx_methods.onnx_parser
+    onnx_shape_calculator = _onnx_methods.onnx_shape_calculator
+    onnx_converter = _onnx_methods.onnx_converter
 
     @property
     def network_(self) -> Any:
