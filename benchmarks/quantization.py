@@ -24,6 +24,7 @@ import joblib
 import numpy as np
 import torch
 from accuracy import N_FOLDS, Fold
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from pulsehr import PPGWindower, Recording, _fine_tuning
@@ -212,7 +213,6 @@ def mixed(case: Case) -> QuantizedGraph:
 #: How the integers of a network that stays as it is are chosen.
 WAYS: dict[str, Callable[[Case], QuantizedGraph]] = {
     "min-max": by_percentile(100),
-    "percentile 99.999": by_percentile(99.999),
     "percentile 99.995": by_percentile(99.995),
     "percentile 99.99": by_percentile(99.99),
     "percentile 99.9": by_percentile(99.9),
@@ -253,7 +253,19 @@ def fine_tuned(fold: Fold, windows: NDArray[np.float32], weight_max: int) -> Any
 
 
 def predict_fold(fold: Fold) -> dict[str, NDArray[np.float64]]:
-    """Predict the test rows of a fold in every way."""
+    """Predict the test rows of a fold in every way, or take what is in the cache."""
+    o = fold.options
+    key = f"integers-{o.quantization_epochs}-{o.seed}-{o.recordings}-fold{fold.number}"
+    path = o.cache / f"{key}.joblib"
+    if not path.exists():
+        torch.set_num_threads(1)
+        predicted = _predict_fold(fold)
+        joblib.dump(predicted, path)
+        print(f"{path.stem} is done", flush=True)
+    return joblib.load(path)
+
+
+def _predict_fold(fold: Fold) -> dict[str, NDArray[np.float64]]:
     student = fold.fitted("student distilled")[-1]
     train, test = (
         PPGWindower().fit_transform([fold.data.X[row] for row in rows])
@@ -279,18 +291,19 @@ def cross_validate(options: argparse.Namespace) -> None:
     options.cache.mkdir(parents=True, exist_ok=True)
     data = load_folder(options.folder)
     options.recordings = joblib.hash(data.recordings)[:8]
-    predicted: dict[str, NDArray[np.float64]] = {}
-    for number in range(N_FOLDS):
-        fold = Fold(data, number, options)
-        for label, values in predict_fold(fold).items():
-            predicted.setdefault(label, np.empty(len(data.y)))[fold.test] = values
-        print(f"fold {number} is done", flush=True)
+    folds = [Fold(data, number, options) for number in range(N_FOLDS)]
+    parts = Parallel(n_jobs=options.jobs)(delayed(predict_fold)(fold) for fold in folds)
+    predicted = {label: np.empty(len(data.y)) for label in parts[0]}
+    for fold, part in zip(folds, parts, strict=True):
+        for label, values in part.items():
+            predicted[label][fold.test] = values
 
-    def error(values: Any) -> float:
-        return float(np.mean([*group_mean_absolute_errors(data.y, values, data.groups).values()]))
+    def errors(values: Any) -> NDArray[np.float64]:
+        of_subjects = group_mean_absolute_errors(data.y, values, data.groups)
+        return np.array([*of_subjects.values()])
 
     print(f"\n{data}, {N_FOLDS} folds by subject, seed {options.seed}.\n")
-    print_table(predicted, error)
+    print_table(predicted, errors)
 
 
 def published(options: argparse.Namespace) -> None:
@@ -307,7 +320,7 @@ def published(options: argparse.Namespace) -> None:
         predicted = {"float": run_network(network, tests)[0]}
         predicted |= {label: predict(way(case), tests) for label, way in WAYS.items()}
         print(f"\nThe published student, integers chosen on {len(chosen)} windows of {name}.\n")
-        print_table(predicted, lambda values: float(np.abs(values - y).mean()))
+        print_table(predicted, lambda values: np.abs(values - y))
 
 
 def wesad_windows(folder: Path) -> NDArray[Any]:
@@ -326,15 +339,20 @@ def read_e4(path: Path) -> NDArray[np.float64]:
         return np.loadtxt(file, skiprows=2, delimiter=",", ndmin=2)
 
 
-def print_table(predicted: dict[str, NDArray[np.float64]], error: Callable[[Any], float]) -> None:
-    """Print errors, differences to float and how far integers are from it, in bpm."""
+def print_table(
+    predicted: dict[str, NDArray[np.float64]], errors: Callable[[Any], NDArray[np.float64]]
+) -> None:
+    """Print errors, what they are beyond those of float, and how far integers are from float.
+
+    All in bpm; "±" is the standard error of the mean of differences, each of a subject or window.
+    """
     reference = predicted["float"]
     lines = [["integers", "error", "minus float", "distance", "99 %"], ["---"] * 5]
     for label, values in predicted.items():
-        distance = np.abs(values - reference)
+        distance, more = np.abs(values - reference), errors(values) - errors(reference)
         figures = (
-            f"{error(values):.2f}",
-            f"{error(values) - error(reference):+.2f}",
+            f"{errors(values).mean():.2f}",
+            f"{more.mean():+.3f} ± {more.std(ddof=1) / len(more) ** 0.5:.3f}",
             f"{distance.mean():.2f}",
             f"{np.percentile(distance, 99):.1f}",
         )
@@ -352,6 +370,7 @@ def main() -> None:
     parser.add_argument("--teacher-epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--cache", type=Path, default=Path("build/accuracy"))
     options = parser.parse_args()
     torch.set_num_threads(1)
