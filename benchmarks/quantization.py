@@ -128,7 +128,9 @@ def with_corrected_bias(case: Case) -> QuantizedGraph:
             inputs = (integers - float(coarse.source.zero_point)) * coarse.source.scale
             expected = mean_patch(layer, real) @ flat(layer.weights).T + layer.bias
             bias = expected - mean_patch(layer, inputs) @ weights.T
-            bias = np.round(bias / (steps * coarse.source.scale)).astype(np.int32)
+            # an output whose weights are all zero has no steps, and keeps its bias
+            bias = np.round(bias / np.where(steps > 0, steps * coarse.source.scale, np.inf))
+            bias = np.where(steps > 0, bias, coarse.products.bias).astype(np.int32)
             coarse = replace(coarse, products=replace(coarse.products, bias=bias))
         layers.append(coarse)
         real, integers = layer.run(real), run_layer(coarse, integers)

@@ -173,8 +173,8 @@ def quantize(graph: Graph, ranges: Mapping[str, tuple[float, float]]) -> Quantiz
         The network; its last layer is dense.
     ranges : mapping of str to tuple of 2 float
         Between which values "input" and every layer's output (after its ReLU) lie on the
-        training windows; what lies beyond is clipped. Pools keep the integers of their input and the heart rate has
-        steps of 1/256 bpm, so that their ranges are not used.
+        training windows; what lies beyond is clipped. Pools keep the integers of their input
+        and the heart rate has steps of 1/256 bpm, so that their ranges are not used.
 
     Returns
     -------
