@@ -24,7 +24,7 @@ from pulsehr.firmware.integer import quantize_windows, run
 from pulsehr.firmware.memory import plan_memory
 from pulsehr.firmware.model_footprint import ModelFootprint, measure
 from pulsehr.firmware.project import LAYOUTS, Export
-from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph, quantize
+from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph
 from pulsehr.firmware.report import Parts, write_report
 from pulsehr.firmware.self_test import self_test_files
 from pulsehr.recordings import Recording
@@ -398,11 +398,10 @@ def to_microcontroller(
     >>> sorted(model.files)[:3]
     ['CMakeLists.txt', 'Makefile', 'README.md']
     """
-    from pulsehr.firmware.lowering import lower
+    from pulsehr.firmware.lowering import quantized_graph
 
     front, windower, student = split_estimator(estimator)
-    shape = (int(student.n_channels_), int(student.n_times_))
-    graph = quantize(lower(student.network_, shape), student.ranges_)
+    graph = quantized_graph(student)
     front_end = None
     if windower is None and (clip, ppg_rate, acc_rate, ppg_step) != (False, None, None, None):
         raise ValueError(

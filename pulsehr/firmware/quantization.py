@@ -5,8 +5,8 @@ tensors int8 with one scale and a zero point, sums int32. Two tensors are wider,
 step of the heart rate would be 0.6 bpm: the input of the last layer is int16, with headroom since
 its steps are plentiful, and the heart rate is int32 in steps of 1/256 bpm.
 
-Take ranges as the smallest and largest value that occurs: on the published student, integers are
-1.3 bpm from float on average with those, and 1.6 (3.6) bpm with percentiles 99.9 (99.5).
+A few large values widen the steps of all others: take ranges that leave out 5 values in 100,000 at
+either end, as students learn them in `fit`; `docs/quantization.md` compares ways to choose them.
 
 References
 ----------
@@ -180,9 +180,9 @@ def quantize(graph: Graph, ranges: Mapping[str, tuple[float, float]]) -> Quantiz
     graph : Graph
         The network; its last layer is dense.
     ranges : mapping of str to tuple of 2 float
-        Smallest and largest value of "input" and of every layer's output (after its ReLU) on
-        the training windows. Pools keep the integers of their input and the heart rate has
-        steps of 1/256 bpm, so that their ranges are not used.
+        Between which values "input" and every layer's output (after its ReLU) lie on the
+        training windows; what lies beyond is clipped. Pools keep the integers of their input
+        and the heart rate has steps of 1/256 bpm, so that their ranges are not used.
 
     Returns
     -------
