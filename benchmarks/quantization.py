@@ -140,10 +140,8 @@ def with_corrected_bias(case: Case) -> QuantizedGraph:
 def mean_patch(layer: Any, x: NDArray[Any]) -> NDArray[Any]:
     """Average what each output of a layer sees, over windows and places."""
     if isinstance(layer, Conv):
-        shape = layer.weights.shape[1:3]
         parts = [
-            gather_patches(x[start : start + CHUNK], shape, layer.dilation, layer.padding)
-            for start in range(0, len(x), CHUNK)
+            gather_patches(x[start : start + CHUNK], layer) for start in range(0, len(x), CHUNK)
         ]
         return np.mean([part.mean((0, 1, 2)) for part in parts], axis=0)
     return x.reshape(len(x), -1).mean(0)

@@ -362,7 +362,6 @@ def _stage_rows(plan: MemoryPlan, stage: Stage, kind: str, prefix: str) -> list[
         ("lines", plan.offset(stage.name, kind)),
         ("input_zero", layer.source.zero_point),
         ("output_zero", layer.target.zero_point),
-        ("low", layer.lowest),
     ]
 
 

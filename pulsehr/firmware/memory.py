@@ -28,7 +28,7 @@ VECTOR = 8
 
 #: Bytes of the C record of a layer along time, of one of its outputs, of a segment and of a dense
 #: layer where a pointer takes 4.
-STAGE_BYTES, SCALE_BYTES, SEGMENT_BYTES, DENSE_BYTES = 28, 8, 20, 28
+STAGE_BYTES, SCALE_BYTES, SEGMENT_BYTES, DENSE_BYTES = 24, 8, 20, 28
 
 
 @dataclass(frozen=True)

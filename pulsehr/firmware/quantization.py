@@ -250,12 +250,14 @@ def _format_of_output(
     graph: Graph, index: int, ranges: Mapping[str, tuple[float, float]], finest: float
 ) -> Format:
     """Format of a layer's output; steps `finest` of the sums are not divided further."""
-    name, left = graph.layers[index].name, len(graph.layers) - 1 - index
+    layer, left = graph.layers[index], len(graph.layers) - 1 - index
     if left == 0:
         return Format(32, 1 / BPM_STEPS)
-    low, high = _range_of(name, ranges)
+    low, high = _range_of(layer.name, ranges)
     if left == 1:
         return Format(16, max(HEADROOM * max(-low, high) / (2**15 - 1), finest) or 1.0)
+    if not isinstance(layer, MeanPool) and layer.relu:
+        low = 0.0  # nothing below, so that zero is the least integer
     return _asymmetric(low, max((high - low) / 255, finest / FACTOR_MAX) or 1.0)
 
 

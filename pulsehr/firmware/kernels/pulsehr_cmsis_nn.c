@@ -27,7 +27,7 @@ int32_t pulsehr_conv_cmsis_nn(
         .stride = {.w = layer->stride, .h = 1},
         .padding = {.w = 0, .h = 0},
         .dilation = {.w = layer->dilation, .h = 1},
-        .activation = {.min = layer->low, .max = INT8_MAX}};
+        .activation = {.min = INT8_MIN, .max = INT8_MAX}};
     const cmsis_nn_dims input_dims = {
         .n = 1, .h = 1, .w = (n_at_once - 1) * layer->stride + reach, .c = layer->depth};
     const cmsis_nn_dims filter_dims = {

@@ -206,23 +206,6 @@ static inline pulsehr_sums pulsehr_multiply(
 
 #endif
 
-/* Cut n outputs to low or more, beyond what int8 does; a ReLU has its zero there already. */
-static void pulsehr_cut(
-    const pulsehr_layer *layer, int8_t *output, int32_t n, int32_t output_step)
-{
-    if (layer->low == INT8_MIN) {
-        return;
-    }
-    for (int32_t step = 0; step < n; ++step) {
-        for (int32_t feature = 0; feature < layer->n_outputs; ++feature) {
-            if (output[feature] < layer->low) {
-                output[feature] = layer->low;
-            }
-        }
-        output += output_step;
-    }
-}
-
 void pulsehr_conv(
     const pulsehr_layer *layer, const int8_t *input, int32_t n, int8_t *output,
     int32_t output_step, uint8_t *scratch)
@@ -258,12 +241,12 @@ void pulsehr_conv(
         } else {
             const pulsehr_patch whole = {1, n_bytes, 0};
             const pulsehr_steps apart = {n_bytes, 2 * n_bytes, 3 * n_bytes};
+            const int32_t from[4] = {0, next.b, next.c, next.d};
             int8_t *const gathered = (int8_t *)(void *)end;
 
-            pulsehr_gather(&patch, values, n_bytes, gathered);
-            pulsehr_gather(&patch, values + next.b, n_bytes, gathered + apart.b);
-            pulsehr_gather(&patch, values + next.c, n_bytes, gathered + apart.c);
-            pulsehr_gather(&patch, values + next.d, n_bytes, gathered + apart.d);
+            for (int32_t k = 0; k < 4; ++k) {
+                pulsehr_gather(&patch, values + from[k], n_bytes, gathered + k * n_bytes);
+            }
             pulsehr_widen(&whole, gathered, apart, wide);
         }
 #endif
@@ -286,7 +269,6 @@ void pulsehr_conv(
             weights += n_weights;
         }
     }
-    pulsehr_cut(layer, output, n, output_step);
 }
 
 /* A sum over a count, halves away from zero; both are small */

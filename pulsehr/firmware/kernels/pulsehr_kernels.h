@@ -46,7 +46,7 @@ typedef struct {
 
 /*
  * A layer along time: a convolution, or without weights the mean of `kernel` steps.
- * Outputs are cut to low .. 127.
+ * Outputs saturate; the zero of a layer with a ReLU is -128.
  */
 typedef struct {
     const int8_t *weights;       /* (n_outputs, kernel, depth) */
@@ -54,7 +54,7 @@ typedef struct {
     uint16_t depth, n_outputs;
     uint16_t kernel, dilation, stride, padding; /* in time steps */
     uint16_t lines;                             /* first byte in the arena of its input */
-    int8_t input_zero, output_zero, low;
+    int8_t input_zero, output_zero;
 } pulsehr_layer;
 
 /* Layers that a row runs through, `tile` time steps at a time. */
