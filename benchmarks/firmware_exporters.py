@@ -71,7 +71,7 @@ def pulsehr_c(network: Network, core: str, target: str, dsp: bool = True) -> Exp
         raise CannotExportError(f"no target {target!r} in this version")
     model = MicrocontrollerModel(network.graph, target=target)
     switch = f"{model.prefix.upper()}_NO_DSP"
-    if not dsp and not any(switch in text for text in model.files.values()):
+    if not dsp and not any(switch in text for text in model.sources.values()):
         raise CannotExportError("no DSP instructions in this version: the same as above")
     windows = quantize_windows(network.windows[:N_RUN], network.graph.input_format)
     infer = """
@@ -90,7 +90,7 @@ int32_t infer(const void *window)
         found = find_cmsis_nn()
         libraries = {"include_dirs": found.include_dirs, "sources": found.sources}
     return Export(
-        model.files,
+        model.sources,
         infer,
         windows,
         run(network.graph, windows),

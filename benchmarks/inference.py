@@ -64,7 +64,7 @@ def contenders(windows: NDArray[np.float32], threads: int) -> dict[str, Predicto
         predictors[f"{name}: bare torch module"] = module(estimator.network_)
         predictors[f"{name}: ONNX Runtime"] = session(to_onnx(estimator, windows[:1]), threads)
     model = to_microcontroller(estimator)
-    library = HostLibrary(model.files, model.prefix, model.arena_bytes)
+    library = HostLibrary(model.sources, model.prefix, model.arena_bytes)
     predictors["student, int8: ONNX Runtime, exact"] = session(to_onnx(model), threads)
     predictors["student, int8: ONNX Runtime, standard"] = session(
         to_onnx(model, exact=False), threads

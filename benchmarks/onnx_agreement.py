@@ -73,7 +73,7 @@ def scaled(kind: Any, shape: tuple[int, int]) -> Any:
 def with_ranges(model: Any, windows: Any) -> Any:
     """Measure the ranges of a student's tensors anew, by which it is quantized."""
     if hasattr(model, "ranges_"):
-        model.ranges_ = layer_ranges(model.network_, windows)
+        model.ranges_ = layer_ranges(model.network_, windows, percentile=100)
     return model
 
 

@@ -204,7 +204,10 @@ def draw(subject, recording, models, out):
 def export(student, X, folder):
     """Write the firmware; return whether its C gives on X what Python's integers give."""
     model = firmware(student, X, folder)
-    print(f"Firmware: {folder}, {model.flash_bytes:,} bytes flash, {model.arena_bytes:,} bytes RAM")
+    ram = model.state_bytes or model.arena_bytes
+    print(
+        f"Firmware: {folder}, {model.constant_bytes:,} bytes weights and tables, {ram:,} bytes RAM"
+    )
     try:
         find_compiler()
     except RuntimeError as error:

@@ -4,6 +4,7 @@ from pulsehr import baselines, datasets, exceptions, metrics, persistence, plott
 from pulsehr._version import __version__
 from pulsehr.firmware.microcontroller import MicrocontrollerModel, to_microcontroller
 from pulsehr.onnx_export import to_onnx
+from pulsehr.quantized import QuantizedStudentRegressor
 from pulsehr.recordings import Reading, Recording
 from pulsehr.student import DistilledStudentRegressor
 from pulsehr.teacher import PulseTeacherRegressor
@@ -14,6 +15,7 @@ __all__ = [
     "MicrocontrollerModel",
     "PPGWindower",
     "PulseTeacherRegressor",
+    "QuantizedStudentRegressor",
     "Reading",
     "Recording",
     "__version__",

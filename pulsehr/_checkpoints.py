@@ -19,7 +19,7 @@ from pulsehr._version import __version__
 from pulsehr.recordings import is_number
 
 #: Parameters that do not change what is learnt; a teacher is told by its lessons.
-WITHOUT_EFFECT = ("checkpoint", "memory", "n_channels", "teacher", "verbose")
+WITHOUT_EFFECT = ("checkpoint", "memory", "n_channels", "quantization_epochs", "teacher", "verbose")
 
 #: Names of our callbacks, among those of users.
 EARLY_STOPPING = "pulsehr_early_stopping"

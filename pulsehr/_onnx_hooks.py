@@ -29,7 +29,9 @@ from pulsehr._onnx_nodes import (
     windower_outputs,
 )
 from pulsehr.baselines import SpectralPeakRegressor
+from pulsehr.firmware.lowering import quantized_graph
 from pulsehr.networks import N_FEATURES
+from pulsehr.quantized import QuantizedStudentRegressor
 from pulsehr.student import DistilledStudentRegressor
 from pulsehr.teacher import PulseTeacherRegressor
 from pulsehr.windows import PPGWindower
@@ -104,6 +106,10 @@ def _integer_nodes(nodes: Nodes, operator: Any, x: str) -> str:
     return integer_outputs(nodes, integers.graph, x, integers.exact)
 
 
+def _quantized_nodes(nodes: Nodes, operator: Any, x: str) -> str:
+    return integer_outputs(nodes, quantized_graph(_estimator_of(operator)), x, exact=True)
+
+
 class IntegerStep(RegressorMixin, BaseEstimator):
     """The network of a `MicrocontrollerModel` as the last step of a pipeline."""
 
@@ -122,6 +128,7 @@ _NODES: dict[type, Callable[[Nodes, Any, str], str]] = {
     PulseTeacherRegressor: _network_nodes,
     DistilledStudentRegressor: _network_nodes,
     SpectralPeakRegressor: _peak_nodes,
+    QuantizedStudentRegressor: _quantized_nodes,
     IntegerStep: _integer_nodes,
 }
 

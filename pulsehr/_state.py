@@ -78,7 +78,7 @@ def restored_state(
         weights = network_weights(restored["network_"])
     if network is not None and weights is not None:
         shape = restored["n_channels_"], restored["n_times_"]
-        restored["network_"] = _network_of(network, shape, weights)
+        restored["network_"] = network_of(network, shape, weights)
     return restored
 
 
@@ -87,7 +87,7 @@ def network_weights(network: nn.Module) -> dict[str, NDArray[np.float32]]:
     return {name: values.cpu().numpy().copy() for name, values in network.state_dict().items()}
 
 
-def _network_of(
+def network_of(
     network: type[nn.Module], shape: tuple[int, int], weights: Mapping[str, NDArray[np.float32]]
 ) -> nn.Module:
     """Build a network of weights, in evaluation mode, without drawing random numbers."""

@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import get_config
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from sklearn.utils.validation import check_is_fitted, check_memory, has_fit_parameter
+from sklearn.utils.validation import check_memory
 from torch import nn
 
+from pulsehr._routing import is_fitted, passed_on
 from pulsehr._validation import TrainingRows
 from pulsehr.distillation import RELATIONS, DistillationLoss, LabelLoss
 from pulsehr.exceptions import InterruptedFitWarning
@@ -56,10 +54,10 @@ def criterion(student: Any) -> nn.Module:
 
 def fitted_teacher(student: Any, rows: TrainingRows, metadata: dict[str, Any], seed: int) -> Any:
     """Return the teacher if it is fitted, else a clone fitted on the rows, or one kept before."""
-    if student.teacher is None or _is_fitted(student.teacher):
+    if student.teacher is None or is_fitted(student.teacher):
         return student.teacher
     teacher = _own_copy(student, seed)
-    taken = _taken_by_teacher(student, "fit", metadata)
+    taken = passed_on(student, "teacher", "fit", metadata)
     X = _as_taken(teacher, rows.windows)
     try:
         return _memory(student).cache(_fit)(teacher, X, rows.y, taken)
@@ -72,7 +70,7 @@ def fitted_teacher(student: Any, rows: TrainingRows, metadata: dict[str, Any], s
 
 def teacher_further(student: Any, rows: TrainingRows, metadata: dict[str, Any], seed: int) -> Any:
     """Return the teacher if it is fitted, else its clone after one more pass over the rows."""
-    if student.teacher is None or _is_fitted(student.teacher):
+    if student.teacher is None or is_fitted(student.teacher):
         return student.teacher
     if not hasattr(student.teacher, "partial_fit"):
         raise TypeError(
@@ -81,7 +79,7 @@ def teacher_further(student: Any, rows: TrainingRows, metadata: dict[str, Any], 
         )
     # a copy: if the student's pass fails, its teacher is not a pass ahead
     teacher = copy.deepcopy(getattr(student, "teacher_", None)) or _own_copy(student, seed)
-    taken = _taken_by_teacher(student, "partial_fit", metadata)
+    taken = passed_on(student, "teacher", "partial_fit", metadata)
     return teacher.partial_fit(_as_taken(teacher, rows.windows), rows.y, **taken)
 
 
@@ -99,25 +97,6 @@ def lessons(student: Any, windows: Any) -> list[NDArray[np.float64]]:
             f"a row, got shape {features.shape}"
         )
     return [np.asarray(student.teacher_.predict(X)), features]
-
-
-def metadata_router(student: Any) -> MetadataRouter:
-    """Return which metadata student and teacher ask for."""
-    router = MetadataRouter(owner=type(student).__name__).add_self_request(student)
-    if student.teacher is not None:
-        mapping = MethodMapping().add(caller="fit", callee="fit")
-        mapping.add(caller="partial_fit", callee="partial_fit")
-        router.add(teacher=student.teacher, method_mapping=mapping)
-    return router
-
-
-def _taken_by_teacher(student: Any, method: str, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return what the teacher asks for or, without metadata routing, what its method takes."""
-    given = {name: values for name, values in metadata.items() if values is not None}
-    if get_config()["enable_metadata_routing"]:
-        routed = process_routing(student, method, **given)
-        return dict(routed["teacher"][method])
-    return {name: v for name, v in given.items() if has_fit_parameter(student.teacher, name)}
 
 
 def _as_taken(teacher: Any, windows: Any) -> Any:
@@ -146,14 +125,6 @@ def _memory(student: Any) -> Any:
 
 def _compares_features(student: Any) -> bool:
     return student.teacher is not None and student.prediction_weight < 1
-
-
-def _is_fitted(teacher: Any) -> bool:
-    try:
-        check_is_fitted(teacher)
-    except NotFittedError:
-        return False
-    return True
 
 
 def _own_copy(student: Any, seed: int) -> Any:

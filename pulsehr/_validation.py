@@ -153,6 +153,10 @@ def _is_true_share(value: Any) -> bool:
     return _is_number(value) and 0 <= value < 1
 
 
+def _is_upper_percentile(value: Any) -> bool:
+    return _is_number(value) and 50 < value <= 100
+
+
 def _is_positive(value: Any) -> bool:
     return _is_number(value) and value > 0
 
@@ -190,6 +194,7 @@ HYPERPARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "sampling_rate": (_is_positive, "a number > 0"),
     "max_epochs": (_is_count, "an integer >= 1"),
     "batch_size": (_is_count, "an integer >= 1"),
+    "quantization_epochs": (_is_level, "an integer >= 0"),
     "patience": (_is_count, "an integer >= 1"),
     "n_channels": (_is_count, "an integer >= 1"),
     "lr": (_is_positive, "a number > 0"),
@@ -200,6 +205,7 @@ HYPERPARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "label_weight": (_is_share, "a number from 0 to 1"),
     "prediction_weight": (_is_share, "a number from 0 to 1"),
     "temperature": (_is_positive, "a number > 0"),
+    "percentile": (_is_upper_percentile, "a number above 50 to 100"),
     "device": (is_device, "'auto', 'cpu', or a 'cuda', 'cuda:0', ... or 'mps' that is there"),
     "optimizer": (is_optimizer, f"one of {sorted(OPTIMIZERS)} or a callable"),
     "lr_scheduler": (is_schedule, f"one of {sorted(SCHEDULES)}, a callable or None"),

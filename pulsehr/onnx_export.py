@@ -257,6 +257,7 @@ def _facts(estimator: Any, example: Any) -> dict[str, str]:
 
 
 def _training_facts(estimator: Any) -> dict[str, Any]:
+    estimator = getattr(estimator, "student_", estimator)
     best = estimator.history_[estimator.best_epoch_ - 1].get("valid_loss")
     facts = {
         "training_windows": getattr(estimator, "n_windows_", None),

@@ -4,6 +4,7 @@
 #: pulsehr: beside these there are only arrays, numbers, texts and scikit-learn's own classes.
 TRUSTED_TYPES = [
     "pulsehr.baselines.SpectralPeakRegressor",
+    "pulsehr.quantized.QuantizedStudentRegressor",
     "pulsehr.student.DistilledStudentRegressor",
     "pulsehr.teacher.PulseTeacherRegressor",
     "pulsehr.windows.PPGWindower",

@@ -1,15 +1,27 @@
-"""Pictures of heart rates, as Display classes in the manner of scikit-learn."""
+"""Pictures of heart rates and of memory plans, as Display classes like those of scikit-learn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pulsehr._rows import group_by_recording, readings_in
+from pulsehr.firmware.memory import Block
+from pulsehr.firmware.report import step_names
 from pulsehr.recordings import Reading
+
+if TYPE_CHECKING:
+    from pulsehr.firmware.microcontroller import MicrocontrollerModel
+
+#: Colour and meaning of the kinds of blocks.
+BLOCK_KINDS = {
+    "input": ("#9ecae1", "whole input of a segment or layer"),
+    "lines": ("#fdd0a2", "steps held inside a segment"),
+    "scratch": ("#c7e9c0", "scratch of a kernel"),
+}
 
 
 class HeartRateDisplay:
@@ -137,7 +149,7 @@ class HeartRateDisplay:
             If matplotlib is not installed.
         """
         if ax is None:
-            ax = _new_axes()
+            ax = _new_axes(type(self).__name__)
         labelled = np.isfinite(self.heart_rate)
         if labelled.any():
             ax.plot(self.instants, self.heart_rate, color="black", zorder=3, label="label")
@@ -154,6 +166,133 @@ class HeartRateDisplay:
         return self
 
 
+class MemoryPlanDisplay:
+    """Show where the tensors of a firmware lie in its arena, step by step.
+
+    Made by `from_model`; attributes hold what is drawn, and `plot` draws it again.
+
+    Parameters
+    ----------
+    blocks : tuple of Block
+        Stretches of the arena: bytes, offset, and the first and last step in which each is in use.
+    steps : list of str
+        Names of the steps, in the order in which they run.
+    arena_bytes : int
+        Size of the arena.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn last.
+    figure_ : matplotlib Figure
+        The figure of `ax_`.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from pulsehr import DistilledStudentRegressor, PPGWindower, to_microcontroller
+    >>> from pulsehr.datasets import make_recordings
+    >>> from pulsehr.plotting import MemoryPlanDisplay
+    >>> data = make_recordings(n_subjects=1, duration=30, random_state=0)
+    >>> X = PPGWindower().fit_transform(data.X)
+    >>> student = DistilledStudentRegressor(max_epochs=1, random_state=0).fit(X, data.y)
+    >>> model = to_microcontroller(student)
+    >>> display = MemoryPlanDisplay.from_model(model, ax=Figure().subplots())
+    >>> len(display.ax_.patches) == len(model.plan.blocks)
+    True
+    """
+
+    def __init__(self, blocks: Sequence[Block], steps: Sequence[str], arena_bytes: int) -> None:
+        self.blocks = blocks
+        self.steps = steps
+        self.arena_bytes = arena_bytes
+
+    @classmethod
+    def from_model(cls, model: MicrocontrollerModel, *, ax: Any = None) -> MemoryPlanDisplay:
+        """Draw the memory plan of an exported model.
+
+        Parameters
+        ----------
+        model : MicrocontrollerModel
+            From `to_microcontroller`.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        MemoryPlanDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        plan = model.plan
+        return cls(plan.blocks, step_names(plan), plan.arena_bytes).plot(ax)
+
+    def plot(self, ax: Any = None) -> MemoryPlanDisplay:
+        """Draw a rectangle for each block: the steps of its use across, its bytes upwards.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        MemoryPlanDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        if ax is None:
+            ax = _new_axes(type(self).__name__)
+        bars = {}
+        for block in self.blocks:
+            color, _ = BLOCK_KINDS[block.kind]
+            width = block.last + 1 - block.first
+            bars[block.kind] = ax.bar(
+                block.first,
+                block.n_bytes,
+                width,
+                bottom=block.offset,
+                align="edge",
+                color=color,
+                edgecolor="black",
+                linewidth=0.8,
+            )
+            ax.text(
+                block.first + width / 2,
+                block.offset + block.n_bytes / 2,
+                f"{block.name}, {block.n_bytes:,} B",
+                ha="center",
+                va="center",
+                fontsize="x-small",
+                clip_on=True,
+            )
+        ax.legend(
+            list(bars.values()),
+            [BLOCK_KINDS[kind][1] for kind in bars],
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=3,
+        )
+        centres = [step + 0.5 for step in range(len(self.steps))]
+        ax.set_xticks(centres, self.steps, rotation=20, ha="right")
+        ax.set(
+            xlim=(0, len(self.steps)),
+            ylim=(0, self.arena_bytes),
+            xlabel="step",
+            ylabel=f"byte of the arena (of {self.arena_bytes:,})",
+        )
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
 def _values(name: str, values: ArrayLike, n_readings: int) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64)
     if array.shape != (n_readings,):
@@ -164,11 +303,9 @@ def _values(name: str, values: ArrayLike, n_readings: int) -> NDArray[np.float64
     return array
 
 
-def _new_axes() -> Any:
+def _new_axes(name: str) -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError(
-            'HeartRateDisplay needs matplotlib: pip install "pulsehr[plot]"'
-        ) from error
+        raise ImportError(f'{name} needs matplotlib: pip install "pulsehr[plot]"') from error
     return plt.subplots(layout="constrained")[1]

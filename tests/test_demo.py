@@ -37,7 +37,7 @@ def export(monkeypatch, tmp_path):
 
     def call(run_c):
         model = SimpleNamespace(
-            flash_bytes=1, arena_bytes=1, predict=lambda X: np.array([60.0, 72.0]), run_c=run_c
+            constant_bytes=1, state_bytes=1, predict=lambda X: np.array([60.0, 72.0]), run_c=run_c
         )
         monkeypatch.setattr(module, "firmware", lambda student, X, folder: model)
         return module.export(student=None, X=[0, 1], folder=tmp_path)

@@ -6,7 +6,12 @@ import pytest
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from pulsehr import DistilledStudentRegressor, PPGWindower, PulseTeacherRegressor
+from pulsehr import (
+    DistilledStudentRegressor,
+    PPGWindower,
+    PulseTeacherRegressor,
+    QuantizedStudentRegressor,
+)
 from pulsehr.baselines import SpectralPeakRegressor
 
 #: The defaults, but for a seed and less training.
@@ -15,13 +20,14 @@ NETWORKS = [
     PulseTeacherRegressor(**BRIEF),
     DistilledStudentRegressor(**BRIEF),
     DistilledStudentRegressor(PulseTeacherRegressor(**BRIEF), **BRIEF),
+    QuantizedStudentRegressor(DistilledStudentRegressor(**BRIEF, quantization_epochs=1)),
 ]
 ESTIMATORS = [*NETWORKS, SpectralPeakRegressor(), PPGWindower()]
 
 
 def impossible(estimator):
     """Name the checks that cannot pass by nature, with the reason; they must fail."""
-    if not hasattr(estimator, "max_epochs"):
+    if isinstance(estimator, (PPGWindower, SpectralPeakRegressor)):
         return {}
     return {
         "check_sample_weight_equivalence_on_dense_data": (

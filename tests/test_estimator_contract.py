@@ -11,7 +11,13 @@ import pytest
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import make_pipeline
 
-from pulsehr import DistilledStudentRegressor, PPGWindower, PulseTeacherRegressor, Recording
+from pulsehr import (
+    DistilledStudentRegressor,
+    PPGWindower,
+    PulseTeacherRegressor,
+    QuantizedStudentRegressor,
+    Recording,
+)
 from pulsehr.baselines import SpectralPeakRegressor
 from pulsehr.datasets import make_recordings
 
@@ -21,6 +27,9 @@ REGRESSORS = {
     "student": DistilledStudentRegressor(**SMALL),
     "distilled": DistilledStudentRegressor(teacher=PulseTeacherRegressor(**SMALL), **SMALL),
     "FFT peak": SpectralPeakRegressor(),
+    "quantized": QuantizedStudentRegressor(
+        DistilledStudentRegressor(**SMALL, quantization_epochs=1)
+    ),
 }
 FORMS = ["windows", "readings"]
 every_case = pytest.mark.parametrize(

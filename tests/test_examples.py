@@ -43,3 +43,14 @@ def test_onnx_files_agree_with_predict(example, capsys, tmp_path):
         "student_int8.onnx",
         "student_qdq.onnx",
     }
+
+
+@pytest.mark.parametrize("example", ["firmware_qemu"], indirect=True)
+def test_a_pipeline_becomes_an_image_that_prints_heart_rates(example, capsys, tmp_path, missing):
+    try:
+        assert example.main(tmp_path / "firmware", epochs=1)
+    except RuntimeError as error:
+        missing(str(error))
+    printed = capsys.readouterr().out
+    assert "56 heart rates, Cortex-M4 and Python: equal, every bit" in printed
+    assert (tmp_path / "firmware" / "memory_plan.png").stat().st_size > 10_000

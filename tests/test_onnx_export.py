@@ -27,6 +27,7 @@ from pulsehr import (
     MicrocontrollerModel,
     PPGWindower,
     PulseTeacherRegressor,
+    QuantizedStudentRegressor,
     to_microcontroller,
     to_onnx,
 )
@@ -302,6 +303,17 @@ def test_exact_integers_are_those_of_the_firmware(run, shape):
         X[150:200] = np.sign(X[150:200]) * np.float32(1e30)  # beyond every scale
         X[200:250] = np.round(X[200:250] * 4) / 4
         assert (run(to_onnx(model), X)[:, 0] == model.predict(X)).all()
+
+
+def test_an_estimator_of_integers_becomes_its_integers(run):
+    windows = normal_windows(40, (2, 37), seed=1)
+    student = FrozenEstimator(fitted(DistilledStudentRegressor, (2, 37)))
+    pipe = make_pipeline(PPGWindower(), QuantizedStudentRegressor(student, percentile=99))
+    pipe.fit(windows)
+    model = to_onnx(pipe, windows[:1])
+    assert (run(model, windows)[:, 0] == pipe.predict(windows)).all()
+    assert card_of(model)["estimator"] == "QuantizedStudentRegressor"
+    assert card_of(model)["training_windows"] == str(student.n_windows_)
 
 
 def test_exact_integers_take_any_batch_and_rows(run):

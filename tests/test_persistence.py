@@ -20,7 +20,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import pulsehr
-from pulsehr import DistilledStudentRegressor, PPGWindower, PulseTeacherRegressor
+from pulsehr import (
+    DistilledStudentRegressor,
+    PPGWindower,
+    PulseTeacherRegressor,
+    QuantizedStudentRegressor,
+)
 from pulsehr.baselines import SpectralPeakRegressor
 from pulsehr.exceptions import VersionWarning
 from pulsehr.persistence import TRUSTED_TYPES
@@ -53,6 +58,9 @@ def pipelines():
             DistilledStudentRegressor(**SMALL, n_channels=2),
         ),
         "FFT peak": make_pipeline(PPGWindower(), SpectralPeakRegressor()),
+        "integers": make_pipeline(
+            PPGWindower(), QuantizedStudentRegressor(DistilledStudentRegressor(**SMALL))
+        ),
     }
 
 

@@ -1,4 +1,4 @@
-"""`HeartRateDisplay` draws heart rates in order of time and refuses what it can't draw."""
+"""Displays draw heart rates in order of time, and memory step by step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from pulsehr import Recording
-from pulsehr.plotting import HeartRateDisplay
+from pulsehr.firmware.memory import Block
+from pulsehr.plotting import HeartRateDisplay, MemoryPlanDisplay
 
 matplotlib.use("Agg")
 
@@ -102,3 +103,29 @@ def test_without_matplotlib_the_error_names_the_extra(recording, monkeypatch):
     X = recording.labelled_readings()
     with pytest.raises(ImportError, match=r'pip install "pulsehr\[plot\]"'):
         HeartRateDisplay.from_predictions(X, np.zeros(len(X)))
+
+
+BLOCKS = (
+    Block("conv", "input", 300, 0, 1, offset=0),
+    Block("conv", "scratch", 100, 1, 1, offset=300),
+    Block("dense", "input", 200, 1, 2, offset=400),
+)
+
+
+def test_a_block_is_a_rectangle_of_steps_and_bytes(ax):
+    display = MemoryPlanDisplay(BLOCKS, ["row in", "conv", "dense"], 600).plot(ax)
+    drawn = [patch.get_bbox().bounds for patch in ax.patches]
+    assert drawn == [(0, 0, 2, 300), (1, 300, 1, 100), (1, 400, 2, 200)]
+    assert [text.get_text() for text in ax.texts] == ["conv, 300 B", "conv, 100 B", "dense, 200 B"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["row in", "conv", "dense"]
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 3), (0, 600))
+    assert ax.get_ylabel() == "byte of the arena (of 600)"
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == ["whole input of a segment or layer", "scratch of a kernel"]
+    assert (display.ax_, display.figure_) == (ax, ax.figure)
+
+
+def test_a_memory_plan_without_matplotlib_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r'MemoryPlanDisplay needs.*"pulsehr\[plot\]"'):
+        MemoryPlanDisplay(BLOCKS, ["row in", "conv", "dense"], 600).plot()

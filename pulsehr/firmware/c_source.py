@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsehr._version import __version__
+from pulsehr.firmware.c_files import fill, rename, with_note
 from pulsehr.firmware.c_text import array, defines, float_literal, integer_literal
 from pulsehr.firmware.graph import Conv
 from pulsehr.firmware.integer import SATURATED_STEPS
 from pulsehr.firmware.memory import (
     ALIGNMENT,
+    VECTOR,
     MemoryPlan,
     Scratch,
     cmsis_nn_scratch,
@@ -40,9 +41,9 @@ TEMPLATES = {
     "network.h": "_network.h",
     "weights.h": "_weights.h",
     "weights.c": "_weights.c",
-    "quantize.h": "_quantize.h",
-    "quantize.c": "_quantize.c",
 }
+#: Those beside a network that takes normalised windows from elsewhere.
+WINDOW_TEMPLATES = {"quantize.h": "_quantize.h", "quantize.c": "_quantize.c"}
 OPERATORS = {"pulsehr_kernels.h": "_kernels.h", "pulsehr_kernels.c": "_kernels.c"}
 
 
@@ -72,8 +73,32 @@ TARGETS = {
 }
 
 
+@dataclass(frozen=True)
+class HeaderParts:
+    """What a front end adds to the public header.
+
+    Parameters
+    ----------
+    usage : str
+        Lines of the comment on top.
+    sizes, statuses : list of tuple
+        Macros: name, value and comment.
+    api : str
+        Types and functions.
+    """
+
+    usage: str
+    sizes: list[tuple[str, object, str]]
+    statuses: list[tuple[str, object, str]]
+    api: str
+
+
 def network_files(
-    graph: QuantizedGraph, plan: MemoryPlan, prefix: str, front: str, target: Target
+    graph: QuantizedGraph,
+    plan: MemoryPlan,
+    prefix: str,
+    target: Target,
+    stream: HeaderParts | None = None,
 ) -> dict[str, str]:
     """Write a network as C11.
 
@@ -85,10 +110,10 @@ def network_files(
         Its order, and where its tensors lie.
     prefix : str
         Starts every symbol and file name.
-    front : str
-        How the windows were made that the network was fitted on.
     target : Target
         What it is written for.
+    stream : HeaderParts or None, default=None
+        What its front end adds; None for a network that takes windows.
 
     Returns
     -------
@@ -100,44 +125,50 @@ def network_files(
     ValueError
         If no operator exists for a layer.
     """
-    fields = {**_fields(graph, plan, prefix), "front": front}
+    fields = _fields(graph, plan, prefix, stream)
+    templates = TEMPLATES if stream is not None else {**TEMPLATES, **WINDOW_TEMPLATES}
     made = {
-        **{f"{prefix}{end}": _fill(name, fields) for name, end in TEMPLATES.items()},
-        **{f"{prefix}{end}": _rename(name, prefix) for name, end in target.operators.items()},
+        **{f"{prefix}{end}": fill(name, fields) for name, end in templates.items()},
+        **{f"{prefix}{end}": rename(name, prefix) for name, end in target.operators.items()},
     }
     switch = f"#define {prefix.upper()}_CMSIS_NN"
     header = f"{prefix}_kernels.h"
     made[header] = made[header].replace(f"{switch} 0", f"{switch} {target.cmsis_nn}")
-    note = f"/* {provenance(prefix)}: export the model again to change it. */\n"
-    return {
-        **{name: note + text for name, text in made.items()},
-        f"{prefix}.md": _fill("README.md", fields),
-    }
+    return {name: with_note(text, prefix) for name, text in made.items()}
 
 
-def provenance(prefix: str) -> str:
-    """Say who wrote a file for which model, on one of its first lines."""
-    return f"Written by pulsehr {__version__} with prefix {prefix}"
+def version_number(version: str) -> int:
+    """Turn a version into the number of the macro: major * 10000 + minor * 100 + patch."""
+    major, minor, patch = map(int, re.findall(r"\d+", version)[:3])
+    return major * 10000 + minor * 100 + patch
 
 
-def _fields(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict[str, str]:
+def _fields(
+    graph: QuantizedGraph, plan: MemoryPlan, prefix: str, stream: HeaderParts | None
+) -> dict[str, str]:
     """Compute what the templates are filled with."""
     n_channels, n_times = graph.input_shape
     upper, input_format = prefix.upper(), graph.input_format
     scale = float_literal(input_format.scale)
     schedule = plan.schedule
-    return {
-        "provenance": provenance(prefix),
+    names = {
         "prefix": prefix,
         "upper": upper,
         "n_channels": str(n_channels),
         "n_times": str(n_times),
+    }
+    return {
+        **names,
+        "version": __version__,
+        "version_number": str(version_number(__version__)),
+        "and_acc": " and acceleration" if n_channels > 1 else "",
+        "signals": "PPG, then acceleration x, y, z" if n_channels > 1 else "the PPG",
+        "usage": (fill("usage_window.h", names) if stream is None else stream.usage).rstrip(),
+        "statuses": _statuses(upper, stream),
+        "stream_api": "" if stream is None else stream.api,
         "input_bytes": str(n_channels * n_times),
         "arena_bytes": str(plan.arena_bytes),
-        "flash_bytes": str(plan.constant_bytes),
         "alignment": str(ALIGNMENT),
-        "scale": scale,
-        "zero_point": str(input_format.zero_point),
         "saturated": float_literal(SATURATED_STEPS),
         "sizes": defines(
             [
@@ -148,6 +179,7 @@ def _fields(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict[str, s
                 (f"{upper}_INPUT_ZERO_POINT", input_format.zero_point, "sample that means zero"),
                 (f"{upper}_ARENA_BYTES", plan.arena_bytes, "bytes of working memory"),
                 (f"{upper}_ARENA_ALIGNMENT", ALIGNMENT, "its address is a multiple of this"),
+                *([] if stream is None else stream.sizes),
             ]
         ).rstrip(),
         "places": defines(
@@ -176,6 +208,18 @@ def _fields(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> dict[str, s
             ]
         ),
     }
+
+
+def _statuses(upper: str, stream: HeaderParts | None) -> str:
+    """Write the status codes: 0, then what is to be done, then errors."""
+    rows: list[tuple[str, object, str]] = [
+        (f"{upper}_OK", 0, "done"),
+        (f"{upper}_ERROR_NULL", "(-1)", "a pointer is NULL"),
+        (f"{upper}_ERROR_ALIGNMENT", "(-2)", "the arena is misaligned"),
+        *([] if stream is None else stream.statuses),
+    ]
+    # positive ones after OK, errors in the order of their numbers
+    return defines(sorted(rows, key=lambda row: str(row[1]).startswith("("))).rstrip()
 
 
 def _dense_notes(plan: MemoryPlan) -> list[str]:
@@ -230,51 +274,65 @@ def _stage_tables(stage: Stage, prefix: str) -> str:
     assert isinstance(conv, Conv)
     # (n_out, rows, taps, n_in) to (n_out, taps, depth): a time step holds all rows
     weights = stage.layer.products.weights.transpose(0, 2, 1, 3)
-    return _tables(stage.layer, weights, prefix)
+    name = f"{prefix}_{stage.name}"
+    # the kernel with DSP instructions reads eight at a time, and multiplies by zero what is beyond
+    padded = np.append(weights, np.zeros(-weights[0].size % VECTOR, np.int8))
+    products = stage.layer.products
+    bias = _folded_bias(stage.layer, weights)
+    multiplier = products.multiplier >> (30 - MULTIPLIER_BITS)
+    rows = "".join(
+        f"    {{{row[0]}, {row[1]}, {row[2]}}},\n"
+        for row in zip(bias, multiplier, products.shift, strict=True)
+    )
+    return (
+        f"{_title(stage.layer)}"
+        f"{array(f'static const int8_t {name}_weights[{padded.size}]', padded)}"
+        f"static const {prefix}_scale {name}_scales[{len(weights)}] = {{\n{rows}}};\n"
+    )
 
 
 def _dense_tables(layer: QuantizedLayer, prefix: str) -> str:
     """Write the tables and the record of a dense layer."""
     products = _products_of(layer)
     rows = [
-        *_table_rows(f"{prefix}_{layer.name}"),
+        *_table_rows(f"{prefix}_{layer.name}", ("weights", "bias", "multiplier", "shift")),
         ("n_inputs", products.weights.shape[1]),
         ("n_outputs", products.weights.shape[0]),
         ("low", integer_literal(layer.lowest)),
         ("high", layer.target.high),
     ]
+    tables = (
+        ("weights", "int8_t", products.weights),
+        ("bias", "int32_t", _folded_bias(layer, products.weights)),
+        ("multiplier", "int32_t", products.multiplier),
+        ("shift", "int8_t", products.shift),
+    )
+    text = "".join(
+        array(f"static const {ctype} {prefix}_{layer.name}_{suffix}[{values.size}]", values)
+        for suffix, ctype, values in tables
+    )
     record = _record(rows, "    ")
     return (
-        f"{_tables(layer, products.weights, prefix)}"
+        f"{_title(layer)}{text}"
         f"const {prefix}_dense_layer {prefix}_{layer.name} = {{\n{record}\n}};\n"
     )
 
 
-def _tables(layer: QuantizedLayer, weights: NDArray[np.int8], prefix: str) -> str:
-    """Write weights, biases that hold the zero of the input, multipliers and shifts."""
-    products = _products_of(layer)
-    name = f"{prefix}_{layer.name}"
-    sums = weights.reshape(len(weights), -1).astype(np.int64).sum(axis=1)
-    bias = products.bias - layer.source.zero_point * sums
-    shapes = (
+def _title(layer: QuantizedLayer) -> str:
+    source, target = (
         ", ".join(str(size) for size in shape) for shape in (layer.source_shape, layer.target_shape)
     )
-    text = f"/* {layer.name}: ({next(shapes)}) to ({next(shapes)}) */\n"
-    multiplier = ("int32_t", products.multiplier)
-    if layer.target.bits == 8:
-        multiplier = ("uint16_t", products.multiplier >> (31 - MULTIPLIER_BITS))
-    for suffix, ctype, values in (
-        ("weights", "int8_t", weights),
-        ("bias", "int32_t", bias),
-        ("multiplier", *multiplier),
-        ("shift", "int8_t", products.shift),
-    ):
-        text += array(f"static const {ctype} {name}_{suffix}[{values.size}]", values)
-    return text
+    return f"/* {layer.name}: ({source}) to ({target}) */\n"
 
 
-def _table_rows(name: str) -> list[tuple[str, object]]:
-    return [(table, f"{name}_{table}") for table in ("weights", "bias", "multiplier", "shift")]
+def _folded_bias(layer: QuantizedLayer, weights: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Biases that hold the zero of the input."""
+    sums = weights.reshape(len(weights), -1).astype(np.int64).sum(axis=1)
+    return np.asarray(_products_of(layer).bias - layer.source.zero_point * sums)
+
+
+def _table_rows(name: str, tables: Sequence[str]) -> list[tuple[str, object]]:
+    return [(table, f"{name}_{table}") for table in tables]
 
 
 def _segment_layers(plan: MemoryPlan, index: int, prefix: str) -> str:
@@ -294,7 +352,9 @@ def _segment_layers(plan: MemoryPlan, index: int, prefix: str) -> str:
 
 def _stage_rows(plan: MemoryPlan, stage: Stage, kind: str, prefix: str) -> list[tuple[str, object]]:
     layer = stage.layer
-    tables = [] if layer.products is None else _table_rows(f"{prefix}_{layer.name}")
+    tables = []
+    if layer.products is not None:
+        tables = _table_rows(f"{prefix}_{layer.name}", ("weights", "scales"))
     return [
         *tables,
         *((name, getattr(stage, name)) for name in ("depth", "n_outputs", "kernel")),
@@ -302,7 +362,6 @@ def _stage_rows(plan: MemoryPlan, stage: Stage, kind: str, prefix: str) -> list[
         ("lines", plan.offset(stage.name, kind)),
         ("input_zero", layer.source.zero_point),
         ("output_zero", layer.target.zero_point),
-        ("low", layer.lowest),
     ]
 
 
@@ -346,19 +405,3 @@ def _record(rows: list[tuple[str, object]], indent: str) -> str:
 def _products_of(layer: QuantizedLayer) -> Products:
     assert layer.products is not None
     return layer.products
-
-
-def _rename(name: str, prefix: str) -> str:
-    """Read hand-written operators, their symbols renamed to the user's prefix."""
-    text = _read("kernels", name)
-    text = re.sub(r"\bpulsehr_", f"{prefix}_", text)
-    return re.sub(r"\bPULSEHR_", f"{prefix.upper()}_", text)
-
-
-def _fill(name: str, fields: dict[str, str]) -> str:
-    """Read a template and replace each @name@ by its field."""
-    return re.sub(r"@(\w+)@", lambda match: fields[match[1]], _read("templates", name))
-
-
-def _read(folder: str, name: str) -> str:
-    return (files("pulsehr.firmware") / folder / name).read_text(encoding="utf-8")

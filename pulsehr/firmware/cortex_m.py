@@ -19,8 +19,8 @@ PACKAGES = {
     "qemu-system-arm": "qemu-system-arm",
 }
 
-#: Start-up, semihosting, linker script and build of an image; they come with exported models too.
-SUPPORT = ("startup.c", "semihosting.c", "semihosting.h", "cortex_m.ld", "Makefile")
+#: Start-up, semihosting and linker script of an image; they come with exported models too.
+SUPPORT = ("startup.c", "semihosting.c", "semihosting.h", "cortex_m.ld")
 
 #: What every compilation has: unused functions and tables can be left out by the linker, and the
 #: calls and stack of functions are written beside the objects.

@@ -104,6 +104,7 @@ def link_footprint(
     needed = [f"-Wl,--undefined={root},--require-defined={root}" for root in roots]
     linked = folder / "footprint.elf"
     options = ["-nostartfiles", "-Wl,--gc-sections,--no-warn-rwx-segments", f"-Wl,-e,{roots[0]}"]
+    options.append("--specs=nano.specs")  # the C library that firmware is usually linked with
     flags = [*find_core(core).flags, "-mthumb"]
     inputs = [Path(path).resolve() for path in objects]
     call_tool(

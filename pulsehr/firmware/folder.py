@@ -14,7 +14,7 @@ def write_files(files: Mapping[str, str], folder: str | os.PathLike[str], prefix
     Parameters
     ----------
     files : mapping of str to str
-        Name and text of each file.
+        Path in the folder and text of each file.
     folder : path-like
         Made if it is missing; other files in it are left alone.
     prefix : str
@@ -30,10 +30,10 @@ def write_files(files: Mapping[str, str], folder: str | os.PathLike[str], prefix
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"write: folder must not be a file, got {str(folder)!r}")
-    folder.mkdir(parents=True, exist_ok=True)
     for name in files:
         _check_is_ours(folder / name, prefix)
     for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         _write_at_once(folder / name, text)
 
 
@@ -42,7 +42,13 @@ def _check_is_ours(path: Path, prefix: str) -> None:
     if not path.exists():
         return
     start = path.read_bytes()[:400].decode("utf-8", errors="replace") if path.is_file() else ""
-    if not re.search(rf"Written by pulsehr \S+ with prefix {prefix}\b", start):
+    written = re.search(r"Written by pulsehr \S+ with prefix (\w+)", start)
+    if written is not None and written[1] != prefix:
+        raise FileExistsError(
+            f"write: {str(path)!r} was written with prefix {written[1]!r}, not {prefix!r}, and is "
+            f"left as it is: give each model a folder of its own (one firmware may hold several)"
+        )
+    if written is None:
         raise FileExistsError(
             f"write: {str(path)!r} was not written with prefix {prefix!r}, and is left as it "
             f"is: choose another folder or prefix"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pulsehr.firmware.c_source import _fill, _rename, provenance
+import math
+import re
+
+from pulsehr.firmware.c_files import fill, rename, with_note
+from pulsehr.firmware.c_source import HeaderParts
 from pulsehr.firmware.c_text import array, defines, integer_literal
 from pulsehr.firmware.front import SLACK, FrontEnd
 from pulsehr.firmware.front_filters import ACC_BITS_LESS, Sensor
@@ -11,7 +15,7 @@ from pulsehr.firmware.front_scaling import SPAN, Scaling
 from pulsehr.tracking import CLIP_LENGTH
 
 #: How the files end that are filled from templates, and the hand-written one.
-TEMPLATES = {"front.h": "_front.h", "front_tables.h": "_front_tables.h"}
+TEMPLATES = {"front_tables.h": "_front_tables.h"}
 CODE = {"pulsehr_front.c": "_front.c"}
 
 #: What only the library of the host is compiled with.
@@ -23,8 +27,37 @@ BYTES = {"uint32_t": 4, "int32_t": 4, "filter": 40, "int16_t": 2}
 Field = tuple[str, str, tuple[int, ...], str]
 
 
-def front_files(front: FrontEnd, prefix: str, arena_bytes: int) -> dict[str, str]:
-    """Write the front end as portable C11.
+def front_files(front: FrontEnd, prefix: str) -> dict[str, str]:
+    """Write the front end as portable C11, beside what `header_parts` adds to the public header.
+
+    Parameters
+    ----------
+    front : FrontEnd
+        The constants.
+    prefix : str
+        Starts every symbol and file name.
+
+    Returns
+    -------
+    dict of str to str
+        Name and text of each file; the same constants give the same text.
+    """
+    upper = prefix.upper()
+    fields = {
+        "prefix": prefix,
+        "upper": upper,
+        "constants": _constants(front, upper),
+        "tables": _tables(front, prefix),
+    }
+    made = {
+        **{f"{prefix}{end}": fill(name, fields) for name, end in TEMPLATES.items()},
+        **{f"{prefix}{end}": rename(name, prefix) for name, end in CODE.items()},
+    }
+    return {name: with_note(text, prefix) for name, text in made.items()}
+
+
+def header_parts(front: FrontEnd, prefix: str, arena_bytes: int) -> HeaderParts:
+    """Write what the front end adds to the public header.
 
     Parameters
     ----------
@@ -37,21 +70,45 @@ def front_files(front: FrontEnd, prefix: str, arena_bytes: int) -> dict[str, str
 
     Returns
     -------
-    dict of str to str
-        Name and text of each file; the same constants give the same text.
+    HeaderParts
+        Usage, macros, status codes and functions.
     """
-    fields = _text_fields(front, prefix, arena_bytes)
-    made = {
-        **{f"{prefix}{end}": _fill(name, fields) for name, end in TEMPLATES.items()},
-        **{f"{prefix}{end}": _rename(name, prefix) for name, end in CODE.items()},
+    upper = prefix.upper()
+    with_acc = front.acc is not None
+    fields = {
+        "prefix": prefix,
+        "upper": upper,
+        "example_push": _example_push(front, prefix),
+        "units": "\n".join(f" * {line}" for line in unit_lines(front)),
+        "filter": "" if front.bandpass is None else _FILTER.replace("@prefix@", prefix),
+        "state": _state(front, prefix, arena_bytes),
+        "clause_acc": ", of the acceleration, or of both" if with_acc else "",
+        "clause_ahead": f", {upper}_ERROR_AHEAD" if with_acc else "",
+        "pushes": "\n".join(_pushes(front, prefix)),
     }
-    note = f"/* {provenance(prefix)}: export the model again to change it. */\n"
-    return {name: note + text for name, text in made.items()}
+    statuses = [
+        (f"{upper}_READY", 1, f"a window is complete: call {prefix}_heart_rate"),
+        (f"{upper}_ERROR_NOT_READY", "(-3)", "no window is complete that was not estimated"),
+        (f"{upper}_ERROR_LATE", "(-4)", "samples of the window were overwritten; await the next"),
+        (f"{upper}_ERROR_AHEAD", "(-5)", "the sample was refused: push the other sensor's first"),
+    ]
+    return HeaderParts(
+        usage=fill("usage_stream.h", fields).rstrip(),
+        sizes=_macros(front, upper, arena_bytes),
+        statuses=statuses,
+        api=fill("stream.h", fields),
+    )
+
+
+def stream_functions(front: FrontEnd, prefix: str) -> list[str]:
+    """List the functions that firmware with sensors calls."""
+    pushes = [re.findall(r"int (\w+)\(", line)[0] for line in _pushes(front, prefix)]
+    return [f"{prefix}_init", *pushes, f"{prefix}_heart_rate"]
 
 
 def stream_file(prefix: str) -> str:
     """Write the C that pushes a whole recording, for the library of the host."""
-    return _fill(STREAM, {"prefix": prefix, "upper": prefix.upper()})
+    return fill(STREAM, {"prefix": prefix, "upper": prefix.upper()})
 
 
 def state_bytes(front: FrontEnd, arena_bytes: int) -> int:
@@ -69,13 +126,14 @@ def state_bytes(front: FrontEnd, arena_bytes: int) -> int:
     int
         Bytes, the same on every target with integers aligned to four bytes or less.
     """
-    total = 0
-    for ctype, _, shape, _ in state_fields(front, arena_bytes):
-        size = BYTES[ctype]
-        for length in shape:
-            size *= length
-        total += size
+    total = sum(field_bytes(field) for field in state_fields(front, arena_bytes))
     return -(-total // 4) * 4
+
+
+def field_bytes(field: Field) -> int:
+    """Compute the size of a field of the state."""
+    ctype, _, shape, _ = field
+    return BYTES[ctype] * math.prod(shape)
 
 
 def state_fields(front: FrontEnd, arena_bytes: int) -> list[Field]:
@@ -116,32 +174,13 @@ def state_fields(front: FrontEnd, arena_bytes: int) -> list[Field]:
     return [*signals, *counters, *narrow]
 
 
-def _text_fields(front: FrontEnd, prefix: str, arena_bytes: int) -> dict[str, str]:
-    """Compute what the templates are filled with."""
-    upper = prefix.upper()
-    with_acc = front.acc is not None
-    return {
-        "prefix": prefix,
-        "upper": upper,
-        "example_push": _example_push(front, prefix),
-        "units": _units(front),
-        "macros": _macros(front, upper, arena_bytes),
-        "filter": "" if front.bandpass is None else _FILTER.replace("@prefix@", prefix),
-        "state": _state(front, prefix, arena_bytes),
-        "clause_acc": ", of the acceleration, or of both" if with_acc else "",
-        "clause_ahead": f", {upper}_ERROR_AHEAD" if with_acc else "",
-        "pushes": "\n".join(_pushes(front, prefix)),
-        "constants": _constants(front, upper),
-        "tables": _tables(front, prefix),
-    }
+def has_common_push(front: FrontEnd) -> bool:
+    """Tell whether one function takes samples of all sensors, as they have the same rate."""
+    return _factor(front.acc) in (0, front.ppg.factor)
 
 
 def _factor(sensor: Sensor | None) -> int:
     return 0 if sensor is None else sensor.factor
-
-
-def _same_rate(front: FrontEnd) -> bool:
-    return _factor(front.acc) in (0, front.ppg.factor)
 
 
 def _pushes(front: FrontEnd, prefix: str) -> list[str]:
@@ -151,21 +190,21 @@ def _pushes(front: FrontEnd, prefix: str) -> list[str]:
     lines = [f"int {prefix}_push_ppg({state}, int32_t ppg);"]
     if front.acc is not None:
         lines.append(f"int {prefix}_push_acc({state}, {axes});")
-    if _same_rate(front):
+    if has_common_push(front):
         more = "" if front.acc is None else f", {axes}"
         lines.append(f"int {prefix}_push({state}, int32_t ppg{more});")
     return lines
 
 
 def _example_push(front: FrontEnd, prefix: str) -> str:
-    if not _same_rate(front):
-        return f"{prefix}_push_ppg(&state, ppg)"
+    if not has_common_push(front):
+        return f"{prefix}_push_ppg(&state, ppg) or {prefix}_push_acc(&state, x, y, z)"
     more = "" if front.acc is None else ", x, y, z"
     return f"{prefix}_push(&state, ppg{more})"
 
 
-def _units(front: FrontEnd) -> str:
-    """Say what samples are, as lines of a comment."""
+def unit_lines(front: FrontEnd) -> list[str]:
+    """Say what samples are, a line for each sensor."""
     ppg = "any unit, as gain and offset drop out"
     if front.ppg.step is not None:
         ppg = f"counts of {front.ppg.step:.9g} units of the PPG of training"
@@ -177,21 +216,31 @@ def _units(front: FrontEnd) -> str:
         )
         lines.append("the first samples of both were taken at the same time")
     seconds = front.stride / front.sampling_rate
-    lines.append(f"windows: {front.n_times} rows at {front.sampling_rate:g} Hz, each {seconds:g} s")
-    return "\n".join(f" * {line}" for line in lines)
+    past = front.n_times / front.sampling_rate
+    lines.append(
+        f"heart rate: every {seconds:g} s, of the {past:g} s before ({front.n_times} samples of "
+        f"each signal at {front.sampling_rate:g} Hz)"
+    )
+    return lines
 
 
-def _macros(front: FrontEnd, upper: str, arena_bytes: int) -> str:
+def _macros(front: FrontEnd, upper: str, arena_bytes: int) -> list[tuple[str, object, str]]:
     size = state_bytes(front, arena_bytes)
-    return defines(
-        [
-            (f"{upper}_PPG_FACTOR", front.ppg.factor, "samples of the PPG for each row"),
-            (f"{upper}_ACC_FACTOR", _factor(front.acc), "the same of the acceleration; 0: none"),
-            (f"{upper}_STRIDE", front.stride, "rows from one window to the next"),
-            (f"{upper}_SLACK", SLACK, "rows that are kept beside a window"),
-            (f"{upper}_STATE_BYTES", size, "bytes of the state"),
-        ]
-    ).rstrip()
+    seconds = 1 / front.sampling_rate
+    acc = []
+    if front.acc is not None:
+        acc = [(f"{upper}_ACC_PERIOD_US", round(1e6 / front.acc.rate), "between samples of it")]
+    return [
+        (f"{upper}_WINDOW_MS", round(1e3 * front.n_times * seconds), "a window, milliseconds"),
+        (f"{upper}_STRIDE_MS", round(1e3 * front.stride * seconds), "from one to the next"),
+        (f"{upper}_PPG_PERIOD_US", round(1e6 / front.ppg.rate), "between samples of the PPG"),
+        *acc,
+        (f"{upper}_PPG_FACTOR", front.ppg.factor, "samples of the PPG for each row"),
+        (f"{upper}_ACC_FACTOR", _factor(front.acc), "the same of the acceleration; 0: none"),
+        (f"{upper}_STRIDE", front.stride, "rows from one window to the next"),
+        (f"{upper}_SLACK", SLACK, "rows that are kept beside a window"),
+        (f"{upper}_STATE_BYTES", size, "bytes of the state"),
+    ]
 
 
 def _state(front: FrontEnd, prefix: str, arena_bytes: int) -> str:

@@ -1,4 +1,4 @@
-"""A fitted torch student into a `Graph`: a table from layer type to function."""
+"""A fitted student into a `Graph` and its integers: a table from layer type to function."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pulsehr.firmware.graph import Conv, Dense, FloatArray, Graph, Layer, MeanPool, Shape
+from pulsehr.firmware.quantization import QuantizedGraph, quantize
 from pulsehr.networks import DistilledStudent, RectifiedConv2d
 
 
@@ -62,6 +63,28 @@ def lower(network: nn.Module, input_shape: tuple[int, int]) -> Graph:
             layers.append(layer)
             shape = layer.output_shape(shape)
     return Graph(input_shape, tuple(layers))
+
+
+def quantized_graph(student: Any) -> QuantizedGraph:
+    """Return the integers of a fitted student.
+
+    Parameters
+    ----------
+    student : DistilledStudentRegressor or QuantizedStudentRegressor
+        Fitted: has ``network_``, ``ranges_``, ``n_channels_`` and ``n_times_``.
+
+    Returns
+    -------
+    QuantizedGraph
+        What the firmware computes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `lower` and `quantize` do.
+    """
+    shape = (int(student.n_channels_), int(student.n_times_))
+    return quantize(lower(student.network_, shape), student.ranges_)
 
 
 def _conv(name: str, module: nn.Conv2d, shape: Shape) -> Conv:

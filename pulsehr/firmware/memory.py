@@ -17,15 +17,18 @@ ALIGNMENT = 4
 #: Bytes that the 16-bit offsets in the tables of the C can address.
 MAX_ARENA_BYTES = 2**16 - 1
 
-#: Fewest time steps that a segment takes at a time: fewer, and its weights are read too often.
-MIN_TILE = 16
+#: Fewest time steps that a segment takes at a time: what is tried, the first of the best taken.
+MIN_TILES = (16, 12, 8, 4)
+
+#: Multiples of that which a segment may take at a time; more hardly spare anything.
+MOST_TILES = 8
 
 #: Bytes of inputs that the kernel with DSP instructions takes at a time.
 VECTOR = 8
 
-#: Bytes of the C record of a layer along time, of a segment and of a dense layer where a pointer
-#: takes 4.
-STAGE_BYTES, SEGMENT_BYTES, DENSE_BYTES = 36, 20, 28
+#: Bytes of the C record of a layer along time, of one of its outputs, of a segment and of a dense
+#: layer where a pointer takes 4.
+STAGE_BYTES, SCALE_BYTES, SEGMENT_BYTES, DENSE_BYTES = 24, 8, 20, 28
 
 
 @dataclass(frozen=True)
@@ -92,31 +95,32 @@ Scratch = Callable[[Stage, int], int]
 
 
 def portable_scratch(stage: Stage, n_outputs: int) -> int:
-    """Bytes in which a kernel in C works: two rows of weights as int16, and gathered inputs."""
+    """Bytes in which a kernel in C works: the inputs of four outputs, as int16."""
     if isinstance(stage.layer.layer, MeanPool):
         return 0
     n_bytes = _align(stage.kernel * stage.depth, VECTOR)
-    return 4 * n_bytes + (n_outputs * n_bytes if stage.depth % VECTOR else 0)
+    # where steps have no multiple of `VECTOR` bytes, inputs are gathered first
+    return 8 * n_bytes + (4 * n_bytes if stage.depth % VECTOR else 0)
 
 
 def cmsis_nn_scratch(stage: Stage, n_outputs: int) -> int:
     """Bytes that CMSIS-NN needs besides, if it runs the convolutions.
 
-    Four columns of inputs cover every path of its convolutions; multiplier and shift of each
+    Four columns of inputs cover every path of its convolutions; multiplier, shift and bias of each
     output are handed to it as int32.
     """
     if isinstance(stage.layer.layer, MeanPool):
         return 0
     columns = 4 * _align(stage.kernel * stage.depth, 16)
-    return max(portable_scratch(stage, n_outputs), columns + 8 * stage.n_outputs)
+    return max(portable_scratch(stage, n_outputs), columns + 12 * stage.n_outputs)
 
 
 def plan_memory(graph: QuantizedGraph, scratch: Scratch = portable_scratch) -> MemoryPlan:
     """Choose the tiles of a network and place its tensors in the arena.
 
     Every segment takes as many time steps at a time as fit into what the largest segment needs
-    with `MIN_TILE`. Then the largest blocks are placed first, each at the lowest offset that
-    no block in use at the same time covers.
+    with one of `MIN_TILES`, that with the smallest arena. The largest blocks are placed first,
+    each at the lowest offset that no block in use at the same time covers.
 
     Parameters
     ----------
@@ -137,24 +141,19 @@ def plan_memory(graph: QuantizedGraph, scratch: Scratch = portable_scratch) -> M
     """
     segments, dense = split(graph)
     n_rows = graph.input_shape[0]
-    least = [
-        _peak(_tiled(segments, MIN_TILE), dense, n_rows, scratch, k) for k in range(len(segments))
-    ]
-    chosen = list(_tiled(segments, MIN_TILE))
-    for index, segment in enumerate(segments):
-        for tile in _tiles(segment):
-            tried = [*chosen[:index], replace(segment, tile=tile), *chosen[index + 1 :]]
-            if _peak(tried, dense, n_rows, scratch, index) <= max(least):
-                chosen = tried
-                break
-    schedule = Schedule(tuple(chosen), tuple(dense), n_rows)
-    blocks = _place(_blocks(chosen, dense, n_rows, scratch))
-    arena_bytes = _align(max(block.offset + block.n_bytes for block in blocks))
+    plans = []
+    for least in MIN_TILES:
+        tiled = _choose_tiles(segments, dense, n_rows, scratch, least)
+        blocks = _place(_blocks(tiled, dense, n_rows, scratch))
+        arena_bytes = _align(max(block.offset + block.n_bytes for block in blocks))
+        plans.append((arena_bytes, tiled, blocks))
+    arena_bytes, tiled, blocks = min(plans, key=lambda plan: plan[0])
     if arena_bytes > MAX_ARENA_BYTES:
         raise ValueError(
             f"plan_memory: the arena takes {arena_bytes} bytes, expected at most "
             f"{MAX_ARENA_BYTES}: choose a shorter window or fewer filters"
         )
+    schedule = Schedule(tuple(tiled), tuple(dense), n_rows)
     constants = sum(constant_bytes(layer) for layer in graph.layers)
     return MemoryPlan(schedule, blocks, arena_bytes, constants + SEGMENT_BYTES * len(segments))
 
@@ -163,19 +162,31 @@ def constant_bytes(layer: QuantizedLayer) -> int:
     """Bytes of a layer's tables and record."""
     if layer.products is None:
         return STAGE_BYTES
-    if layer.target.bits == 8:  # a multiplier takes two bytes of the four
-        return layer.products.n_bytes - 2 * len(layer.products.multiplier) + STAGE_BYTES
+    if layer.target.bits == 8:
+        weights = layer.products.weights
+        return weights.size + len(weights) * SCALE_BYTES + STAGE_BYTES
     return layer.products.n_bytes + DENSE_BYTES
 
 
-def _tiles(segment: Segment) -> list[int]:
-    """Tiles that a segment may have, the largest first."""
-    sizes = [segment.width]
-    tile = MIN_TILE
-    while tile < segment.width:
-        sizes.append(tile)
-        tile += MIN_TILE
-    return sorted(sizes, reverse=True)
+def _choose_tiles(
+    segments: Sequence[Segment],
+    dense: Sequence[QuantizedLayer],
+    n_rows: int,
+    scratch: Scratch,
+    least: int,
+) -> list[Segment]:
+    """Give each segment the largest tile that needs no more than the most that `least` does."""
+    chosen = _tiled(segments, least)
+    steps = range(len(segments))
+    peak = max(_peak(chosen, dense, n_rows, scratch, index) for index in steps)
+    for index, segment in enumerate(segments):
+        for tile in (segment.width, *(least * k for k in range(MOST_TILES, 0, -1))):
+            tiled = replace(segment, tile=min(tile, segment.width))
+            tried = [*chosen[:index], tiled, *chosen[index + 1 :]]
+            if _peak(tried, dense, n_rows, scratch, index) <= peak:
+                chosen = tried
+                break
+    return chosen
 
 
 def _tiled(segments: Sequence[Segment], tile: int) -> list[Segment]:

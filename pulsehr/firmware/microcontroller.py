@@ -18,11 +18,15 @@ from pulsehr.firmware.folder import write_files
 from pulsehr.firmware.front import FrontEnd, design_front
 from pulsehr.firmware.front_integer import clipped, front_windows
 from pulsehr.firmware.front_samples import sensor_counts, window_ends
-from pulsehr.firmware.front_source import front_files, state_bytes
+from pulsehr.firmware.front_source import front_files, header_parts, state_bytes, stream_functions
 from pulsehr.firmware.host import HostLibrary
 from pulsehr.firmware.integer import quantize_windows, run
-from pulsehr.firmware.memory import constant_bytes, plan_memory
-from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph, quantize
+from pulsehr.firmware.memory import plan_memory
+from pulsehr.firmware.model_footprint import ModelFootprint, measure
+from pulsehr.firmware.project import LAYOUTS, Export
+from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph
+from pulsehr.firmware.report import Parts, write_report
+from pulsehr.firmware.self_test import self_test_files
 from pulsehr.recordings import Recording
 
 
@@ -44,11 +48,17 @@ class MicrocontrollerModel:
         Fitted steps that turn X into normalised windows.
     front_end : FrontEnd or None, default=None
         The same in integers, from the samples of the sensors on.
+    layout : {"c", "arduino"}, default="c"
+        For CMake, Make and Zephyr, or a library of the Arduino IDE.
 
     Attributes
     ----------
     files : dict of str to str
-        Name and text of each file.
+        Path and text of each file that `write` writes.
+    sources : dict of str to str
+        Name and text of the C files and headers among them: the library.
+    functions : tuple of str
+        What firmware calls.
     plan : MemoryPlan
         Where tensors lie.
 
@@ -74,27 +84,51 @@ class MicrocontrollerModel:
         target: str = "portable",
         front: Any = None,
         front_end: FrontEnd | None = None,
+        layout: str = "c",
     ) -> None:
         check_prefix(prefix)
-        if target not in TARGETS:
-            raise ValueError(f"target must be one of {sorted(TARGETS)}, got {target!r}")
+        for name, value, known in (("target", target, TARGETS), ("layout", layout, LAYOUTS)):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {sorted(known)}, got {value!r}")
         self.graph = graph
         self.prefix = prefix
         self.target = target
         self.front = front
         self.front_end = front_end
         self.plan = plan_memory(graph, TARGETS[target].scratch)
-        self.files = network_files(graph, self.plan, prefix, describe(front), TARGETS[target])
+        self.layout = layout
+        self.functions: tuple[str, ...] = (f"{prefix}_predict",)
+        stream = None
         if front_end is not None:
-            self.files |= front_files(front_end, prefix, self.arena_bytes)
+            self.functions = tuple(stream_functions(front_end, prefix))
+            stream = header_parts(front_end, prefix, self.arena_bytes)
+        self.sources = {
+            **network_files(graph, self.plan, prefix, TARGETS[target], stream),
+            **({} if front_end is None else front_files(front_end, prefix)),
+            **self_test_files(graph, front_end, prefix, self.arena_bytes, self.state_bytes),
+        }
+        self.files = LAYOUTS[layout](
+            Export(
+                graph=graph,
+                front_end=front_end,
+                made_by=describe(front),
+                prefix=prefix,
+                target=target,
+                functions=self.functions,
+                arena_bytes=self.arena_bytes,
+                state_bytes=self.state_bytes,
+                sources=self.sources,
+            )
+        )
         self._library: HostLibrary | None = None
+        self._footprint: ModelFootprint | None = None
 
     def __repr__(self) -> str:
         """Say shape and sizes."""
         n_channels, n_times = self.graph.input_shape
         return (
             f"MicrocontrollerModel({n_channels} x {n_times} window, "
-            f"{self.flash_bytes} bytes flash, {self.arena_bytes} bytes arena)"
+            f"{self.constant_bytes} bytes of constants, {self.arena_bytes} bytes arena)"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -102,9 +136,28 @@ class MicrocontrollerModel:
         return {**self.__dict__, "_library": None}
 
     @property
-    def flash_bytes(self) -> int:
-        """Bytes of constants in flash; the code, about 2 kB, is not counted."""
+    def constant_bytes(self) -> int:
+        """Bytes of weights and tables of the network in flash, without code."""
         return self.plan.constant_bytes
+
+    @property
+    def footprint(self) -> ModelFootprint:
+        """Flash, memory and stack, measured once from the objects built for a Cortex-M4 at -O2.
+
+        Raises a RuntimeError that says how to get the compiler if it is missing.
+        """
+        if self._footprint is None:
+            has_state = self.front_end is not None
+            self._footprint = measure(self.sources, self.prefix, self.functions, has_state)
+        return self._footprint
+
+    @property
+    def flash_bytes(self) -> int:
+        """Bytes of flash on a Cortex-M4: weights, tables and code, as `footprint` measures them.
+
+        Of a pipeline, what init, push and heart_rate need; of a student alone, predict.
+        """
+        return self.footprint.flash_bytes
 
     @property
     def arena_bytes(self) -> int:
@@ -196,28 +249,23 @@ class MicrocontrollerModel:
         return self._on_streams(readings, self._compiled().stream)
 
     def report(self) -> str:
-        """Tabulate the layers: output shape, multiplications and bytes.
+        """Tabulate what the model takes, in flash and in RAM.
 
         Returns
         -------
         str
-            A table and the sums.
+            Layers with multiplications and bytes, the blocks of the arena, the state of a stream,
+            flash and stack (measured, if there is a compiler for Cortex-M), and whether all that
+            fits some boards.
         """
-        shapes = [f"{h} x {w} x {d}" for h, w, d in (ly.target_shape for ly in self.graph.layers)]
-        macs = [layer.layer.n_macs(layer.source_shape) for layer in self.graph.layers]
-        lines = [f"{'layer':<8} {'output':>14} {'MACs':>10} {'flash (B)':>10} {'tensor (B)':>10}"]
-        for layer, shape, n_macs in zip(self.graph.layers, shapes, macs, strict=True):
-            lines.append(
-                f"{layer.name:<8} {shape:>14} {n_macs:>10,} {constant_bytes(layer):>10,} "
-                f"{layer.target_bytes:>10,}"
-            )
-        lines += [
-            f"{'total':<8} {'':>14} {sum(macs):>10,} {self.flash_bytes:>10,}",
-            "",
-            *self._report_input(),
-            f"arena: {self.arena_bytes:,} bytes of RAM; flash: constants, beside 2 kB of code",
-        ]
-        return "\n".join(lines)
+        footprint, reason = None, ""
+        try:
+            footprint = self.footprint
+        except RuntimeError as error:
+            reason = str(error)
+        return write_report(
+            Parts(self.graph, self.plan, self.front_end, self.state_bytes, footprint, reason)
+        )
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write the files, each in one step: a reader sees the old or the new text.
@@ -235,22 +283,6 @@ class MicrocontrollerModel:
             If a file of that name is not an earlier export with the same prefix.
         """
         write_files(self.files, folder, self.prefix)
-
-    def _report_input(self) -> list[str]:
-        """Say what the C takes, and what it keeps of it."""
-        n_channels, n_times = self.graph.input_shape
-        front = self.front_end
-        if front is None:
-            return [
-                f"input: a normalised window of {n_channels} x {n_times} int8; cutting,",
-                "resampling, filtering and normalising are not part of the C",
-            ]
-        acc = "" if front.acc is None else f", acceleration at {front.acc.rate:g} Hz"
-        return [
-            f"input: PPG at {front.ppg.rate:g} Hz{acc}, as counts of the sensors;",
-            f"a window of {n_channels} x {n_times} every {front.stride / front.sampling_rate:g} s",
-            f"state: {self.state_bytes:,} bytes of RAM: rings and filters, and the arena",
-        ]
 
     def _front_end(self) -> FrontEnd:
         if self.front_end is None:
@@ -278,7 +310,9 @@ class MicrocontrollerModel:
 
     def _compiled(self) -> HostLibrary:
         if self._library is None:
-            self._library = HostLibrary(self.files, self.prefix, self.arena_bytes, self.state_bytes)
+            self._library = HostLibrary(
+                self.sources, self.prefix, self.arena_bytes, self.state_bytes
+            )
         return self._library
 
     def _quantized(self, X: Any) -> NDArray[np.int8]:
@@ -301,6 +335,7 @@ def to_microcontroller(
     prefix: str = "pulsehr",
     target: str = "portable",
     *,
+    layout: str = "c",
     ppg_rate: float | None = None,
     acc_rate: float | None = None,
     ppg_step: float | None = None,
@@ -321,6 +356,8 @@ def to_microcontroller(
         Starts every symbol and file name.
     target : {"portable", "cmsis-nn"}, default="portable"
         What the C is written for.
+    layout : {"c", "arduino"}, default="c"
+        For CMake, Make and Zephyr, or a library of the Arduino IDE.
     ppg_rate, acc_rate : float, default=None
         Rates of the sensors in Hz, whole multiples of the windower's `sampling_rate`; None takes
         that.
@@ -359,13 +396,12 @@ def to_microcontroller(
     >>> student = DistilledStudentRegressor(max_epochs=1, random_state=0).fit(X, data.y)
     >>> model = to_microcontroller(student)
     >>> sorted(model.files)[:3]
-    ['pulsehr.c', 'pulsehr.h', 'pulsehr.md']
+    ['CMakeLists.txt', 'Makefile', 'README.md']
     """
-    from pulsehr.firmware.lowering import lower
+    from pulsehr.firmware.lowering import quantized_graph
 
     front, windower, student = split_estimator(estimator)
-    shape = (int(student.n_channels_), int(student.n_times_))
-    graph = quantize(lower(student.network_, shape), student.ranges_)
+    graph = quantized_graph(student)
     front_end = None
     if windower is None and (clip, ppg_rate, acc_rate, ppg_step) != (False, None, None, None):
         raise ValueError(
@@ -383,7 +419,7 @@ def to_microcontroller(
             stride=stride,
             clip=clip,
         )
-    model = MicrocontrollerModel(graph, prefix, target, front, front_end)
+    model = MicrocontrollerModel(graph, prefix, target, front, front_end, layout)
     if folder is not None:
         model.write(folder)
     return model

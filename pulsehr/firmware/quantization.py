@@ -5,8 +5,8 @@ tensors int8 with one scale and a zero point, sums int32. Two tensors are wider,
 step of the heart rate would be 0.6 bpm: the input of the last layer is int16, with headroom since
 its steps are plentiful, and the heart rate is int32 in steps of 1/256 bpm.
 
-Take ranges as the smallest and largest value that occurs: on the published student, integers are
-1.3 bpm from float on average with those, and 1.6 (3.6) bpm with percentiles 99.9 (99.5).
+A few large values widen the steps of all others: take ranges that leave out 5 values in 100,000 at
+either end, as students learn them in `fit`; `docs/quantization.md` compares ways to choose them.
 
 References
 ----------
@@ -36,7 +36,7 @@ BIAS_MAX = 2**29
 
 #: Range of the factors from the step of a sum to that of an int8 output. Above, an output would be
 #: finer than the sums; below, weights would be finer than an output can show.
-FACTOR_MAX, FACTOR_MIN = 0.49, 2.0**-20
+FACTOR_MAX, FACTOR_MIN = 0.24, 2.0**-20
 
 #: Significant bits of the multiplier of an int8 output, which are plenty: two bytes of flash each.
 MULTIPLIER_BITS = 16
@@ -180,9 +180,9 @@ def quantize(graph: Graph, ranges: Mapping[str, tuple[float, float]]) -> Quantiz
     graph : Graph
         The network; its last layer is dense.
     ranges : mapping of str to tuple of 2 float
-        Smallest and largest value of "input" and of every layer's output (after its ReLU) on
-        the training windows. Pools keep the integers of their input and the heart rate has
-        steps of 1/256 bpm, so that their ranges are not used.
+        Between which values "input" and every layer's output (after its ReLU) lie on the
+        training windows; what lies beyond is clipped. Pools keep the integers of their input
+        and the heart rate has steps of 1/256 bpm, so that their ranges are not used.
 
     Returns
     -------
@@ -250,12 +250,14 @@ def _format_of_output(
     graph: Graph, index: int, ranges: Mapping[str, tuple[float, float]], finest: float
 ) -> Format:
     """Format of a layer's output; steps `finest` of the sums are not divided further."""
-    name, left = graph.layers[index].name, len(graph.layers) - 1 - index
+    layer, left = graph.layers[index], len(graph.layers) - 1 - index
     if left == 0:
         return Format(32, 1 / BPM_STEPS)
-    low, high = _range_of(name, ranges)
+    low, high = _range_of(layer.name, ranges)
     if left == 1:
         return Format(16, max(HEADROOM * max(-low, high) / (2**15 - 1), finest) or 1.0)
+    if not isinstance(layer, MeanPool) and layer.relu:
+        low = 0.0  # nothing below, so that zero is the least integer
     return _asymmetric(low, max((high - low) / 255, finest / FACTOR_MAX) or 1.0)
 
 
@@ -282,8 +284,12 @@ def _products(layer: Conv | Dense, steps: FloatArray, source: Format, target: Fo
     steps = np.where(steps > 0, steps, target.scale / source.scale)
     quantized = np.clip(_round(weights / steps[:, np.newaxis]), -WEIGHT_MAX, WEIGHT_MAX)
     offsets = _round(bias / (steps * source.scale))
-    n_bits = MULTIPLIER_BITS if target.bits == 8 else 31
-    multiplier, shift = split_multiplier(steps * source.scale / target.scale, n_bits)
+    factor = steps * source.scale / target.scale
+    if target.bits == 8:  # half of it, so that C may double it once for all
+        multiplier, shift = split_multiplier(factor, MULTIPLIER_BITS)
+        multiplier, shift = multiplier // 2, shift + np.int8(1)
+    else:
+        multiplier, shift = split_multiplier(factor)
     reach = max(source.high - source.zero_point, source.zero_point - source.low)
     sums = np.abs(quantized).sum(axis=1) * reach + np.abs(offsets)
     shifted = (sums * 2.0 ** np.maximum(shift, 0)).max()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,3 +84,15 @@ def cmsis_nn(missing: Callable[[str], NoReturn]) -> CmsisNN:
 def host_headers() -> Path:
     """Folder of an empty arm_acle.h, with which CMSIS-NN compiles on this machine."""
     return Path(__file__).parent / "host_headers"
+
+
+@pytest.fixture(scope="session")
+def tool(missing: Callable[[str], NoReturn]) -> Callable[[str], str]:
+    """Return the name of a build tool if it is there."""
+
+    def find(name: str) -> str:
+        if shutil.which(name) is None:
+            missing(f"there is no {name}: install it, on Debian by 'apt-get install {name}'")
+        return name
+
+    return find

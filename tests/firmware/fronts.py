@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pulsehr.firmware.c_source import _fill
+from pulsehr.firmware.c_files import fill
+from pulsehr.firmware.c_text import defines
 from pulsehr.firmware.front import FrontEnd, design_front
-from pulsehr.firmware.front_source import front_files, state_bytes, stream_file
+from pulsehr.firmware.front_source import front_files, header_parts, state_bytes, stream_file
 from pulsehr.firmware.quantization import Format
 
 #: Every warning is an error.
@@ -103,16 +104,18 @@ class CompiledFront:
         self.front = front
         arena_bytes = 4 + front.n_times
         fields = {"prefix": "hr", "upper": "HR", "n_times": "", "n_channels": ""}
+        parts = header_parts(front, "hr", arena_bytes)
         header = (
             "#ifndef HR_H\n#define HR_H\n#include <stdint.h>\n"
             f"#define HR_N_CHANNELS {front.n_channels}\n#define HR_N_TIMES {front.n_times}\n"
             f"#define HR_INPUT_ZERO_POINT ({front.zero_point})\n"
-            "#define HR_OK 0\n#define HR_ERROR_NULL (-1)\n#endif\n"
+            "#define HR_OK 0\n#define HR_ERROR_NULL (-1)\n"
+            f"{defines([*parts.sizes, *parts.statuses])}{parts.api}#endif\n"
         )
         files = {
-            **front_files(front, "hr", arena_bytes),
+            **front_files(front, "hr"),
             "hr.h": header,
-            "hr_network.h": _fill("network.h", fields),
+            "hr_network.h": fill("network.h", fields),
             "hr_stream.c": stream_file("hr"),
             "stub.c": STUB,
         }

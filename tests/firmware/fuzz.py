@@ -27,7 +27,7 @@ def build_fuzzer(
     """Compile the harness with a pipeline, or with other text of its files."""
     assert model.front_end is not None
     files = {
-        **(files or model.files),
+        **(files or model.sources),
         "headers.h": "".join(f'#include "{header}"\n' for header in public_headers(model)),
         "fuzz_calls.c": HARNESS.read_text(encoding="utf-8"),
     }

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from students import SHAPES
 
+import pulsehr
 from pulsehr.firmware import integer
-from pulsehr.firmware.c_source import TARGETS, network_files
+from pulsehr.firmware.c_source import TARGETS, network_files, version_number
 from pulsehr.firmware.graph import Conv, Dense, Graph
 from pulsehr.firmware.host import compile_library
 from pulsehr.firmware.memory import (
     DENSE_BYTES,
+    SCALE_BYTES,
     SEGMENT_BYTES,
     STAGE_BYTES,
     plan_memory,
@@ -32,9 +34,7 @@ GUARD = 64
 
 
 def emitted(graph: QuantizedGraph, prefix: str = "hr") -> dict[str, str]:
-    return network_files(
-        graph, plan_memory(graph), prefix, "a front of the test", TARGETS["portable"]
-    )
+    return network_files(graph, plan_memory(graph), prefix, TARGETS["portable"])
 
 
 def c_windows(n: int, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -74,9 +74,9 @@ def test_files_and_their_provenance(small):
     files = emitted(small)
     ends = [".c", ".h", "_network.h"]
     ends += [f"_{part}.{kind}" for part in ("kernels", "quantize", "weights") for kind in "ch"]
-    assert sorted(files) == sorted(["hr.md", *(f"hr{end}" for end in ends)])
-    for name, text in files.items():
-        assert "Written by pulsehr" in text.splitlines()[0 if name != "hr.md" else 2]
+    assert sorted(files) == sorted(f"hr{end}" for end in ends)
+    for text in files.values():
+        assert "Written by pulsehr" in text.splitlines()[0]
         assert "@" not in text
         assert text.endswith("\n")
         assert text.isascii()
@@ -88,23 +88,30 @@ def test_lines_are_short(small):
 
 
 def test_only_three_headers_and_no_heap(small):
-    for name, text in emitted(small).items():
-        if not name.endswith(".md"):
-            included = set(re.findall(r"#include <(.*)>", text))
-            assert included <= {"stdint.h", "stddef.h", "string.h"}
-            assert not re.search(r"malloc|calloc|free\(|printf", code(text))
+    for text in emitted(small).values():
+        included = set(re.findall(r"#include <(.*)>", text))
+        assert included <= {"stdint.h", "stddef.h", "string.h"}
+        assert not re.search(r"malloc|calloc|free\(|printf", code(text))
 
 
 def test_the_core_has_no_floating_point(small):
     for name, text in emitted(small).items():
         if name.endswith((".c", ".h")) and "quantize" not in name:
-            without_scale = re.sub(r"#define HR_INPUT_SCALE .*", "", code(text))
+            without_scale = re.sub(r"#define HR_(INPUT_SCALE|VERSION_STRING) .*", "", code(text))
             assert not re.search(r"\bfloat\b|\bdouble\b|\d\.\d", without_scale)
 
 
-def test_readme_and_header_say_what_the_input_is(small):
-    assert "input is a normalised window" in emitted(small)["hr.md"]
-    assert "normalised\n * as in training" in emitted(small)["hr.h"]
+def test_the_header_says_what_the_input_is_and_who_wrote_it(small):
+    header = emitted(small)["hr.h"]
+    assert "signal after signal (PPG, then acceleration x, y, z)" in header
+    assert "normalised as in training" in header
+    assert f'#define HR_VERSION_STRING "{pulsehr.__version__}"' in header
+    assert f"#define HR_VERSION        {version_number(pulsehr.__version__)}\n" in header
+
+
+@pytest.mark.parametrize(("version", "number"), [("0.2.0", 200), ("1.12.3.dev0", 11203)])
+def test_versions_are_numbers_in_order(version, number):
+    assert version_number(version) == number
 
 
 def test_a_layer_without_an_operator_is_named():
@@ -156,7 +163,8 @@ def test_records_take_the_bytes_that_are_counted(small, tmp_path, compiler):
         (tmp_path / name).write_text(text)
     why = '"size"'
     sizes = (
-        ("layer", 4, STAGE_BYTES),
+        ("layer", 2, STAGE_BYTES),
+        ("scale", 0, SCALE_BYTES),
         ("segment", 1, SEGMENT_BYTES),
         ("dense_layer", 4, DENSE_BYTES),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 
 import numpy as np
 import pytest
@@ -74,36 +73,9 @@ def test_a_core_computes_the_integers_of_python(name, core, qemu, request):
     floats = random_windows(6, graph.input_shape, seed=2)
     windows = quantize_windows(floats, graph.input_format)
     windows[0], windows[1] = -128, 127
-    finished = run_on(core, model.files, printing_main(model, windows), options=STRICT)
+    finished = run_on(core, model.sources, printing_main(model, windows), options=STRICT)
     assert finished.status == 0
     assert [int(line) for line in finished.stdout.split()] == run(graph, windows).tolist()
-
-
-@pytest.mark.parametrize("core", CORES)
-def test_the_makefile_builds_and_runs_the_same(core, small, qemu, tmp_path):
-    graph = small.graph
-    windows = quantize_windows(random_windows(2, graph.input_shape, seed=3), graph.input_format)
-    small.write(tmp_path)
-    folder = tmp_path / "qemu"
-    folder.mkdir()
-    for name, text in {**support_files(), "main.c": printing_main(small, windows)}.items():
-        (folder / name).write_text(text)
-    done = subprocess.run(
-        ["make", "-s", "run", f"CORE={core}"], cwd=folder, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert [int(line) for line in done.stdout.split()[-2:]] == run(graph, windows).tolist()
-    shown = subprocess.run(["make", "-Bn", "run", f"CORE={core}"], cwd=folder, capture_output=True)
-    words = shown.stdout.decode().split()
-    assert {*CORES[core].flags, CORES[core].machine} <= set(words)
-
-
-def test_the_makefile_names_the_cores(tmp_path):
-    (tmp_path / "Makefile").write_text(support_files()["Makefile"])
-    done = subprocess.run(
-        ["make", "CORE=cortex-m0"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert "CORE must be one of cortex-m3" in done.stderr
 
 
 def test_the_files_that_come_with_a_model_are_plain_text():
@@ -161,7 +133,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 
 
 def test_flash_holds_at_least_the_constants(paper, arm_gcc):
-    footprint = measured_footprint(paper.files, ["paper_predict"])
+    footprint = measured_footprint(paper.sources, ["paper_predict"])
     tables = sum(
         layer.products.n_bytes for layer in paper.graph.layers if layer.products is not None
     )
@@ -193,7 +165,7 @@ def test_a_root_that_is_not_there_is_named(arm_gcc):
 
 
 def test_the_stack_of_a_prediction_is_bounded(paper, tmp_path, arm_gcc):
-    objects = cross_compile(paper.files, tmp_path)
+    objects = cross_compile(paper.sources, tmp_path)
     assert 0 < stack_bytes(objects, "paper_predict") < 1024
     assert link_footprint(objects, ["paper_predict"], tmp_path).flash_bytes > 0
 

@@ -70,7 +70,7 @@ def test_what_rounding_adds_has_room_where_a_band_pass_amplifies_it():
     band = quantized_bandpass((0.42, 15.999775), 32.0)
     impulse = np.zeros(1 << 21)
     impulse[0] = 1
-    carried = lfilter([1, -1], [1, *band.sections[0, 3:] / 2**29], impulse)
+    carried = lfilter([1, -1], [1, *band.sections[1, 3:] / 2**29], impulse)
     samples = 2 * PPG_REACH * 2**band.fraction_bits
     assert 1e6 < np.abs(carried).sum() < 2**31 - samples
 

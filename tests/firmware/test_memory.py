@@ -13,6 +13,7 @@ from students import SHAPES
 from pulsehr.firmware.memory import (
     ALIGNMENT,
     DENSE_BYTES,
+    SCALE_BYTES,
     SEGMENT_BYTES,
     STAGE_BYTES,
     MemoryPlan,
@@ -50,7 +51,8 @@ def test_paper_student_takes_these_bytes(quantized_student):
     n_outputs = 3 * (16 + 24 + 32) + 32 + 32 + 1
     n_weights = 27_241 - n_outputs
     records = 13 * STAGE_BYTES + 4 * SEGMENT_BYTES + 2 * DENSE_BYTES
-    assert plan.constant_bytes == n_weights + n_outputs * (4 + 4 + 1) + records
+    scales = (n_outputs - 33) * SCALE_BYTES + 33 * (4 + 4 + 1)
+    assert plan.constant_bytes == n_weights + scales + records
 
 
 def test_the_rows_are_gathered_where_nothing_else_is_while_they_run(quantized_student):

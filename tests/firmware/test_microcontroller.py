@@ -139,7 +139,11 @@ def test_the_same_student_gives_the_same_files(student):
 def test_write_makes_the_folder_and_leaves_nothing_else(student, tmp_path):
     folder = tmp_path / "deep" / "firmware"
     model = to_microcontroller(student, folder, prefix="hr")
-    written = {path.name: path.read_text() for path in folder.iterdir()}
+    written = {
+        str(path.relative_to(folder)): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
     assert written == model.files
 
 
@@ -151,7 +155,7 @@ def test_write_replaces_its_files_and_leaves_others(model, tmp_path):
     model.write(str(tmp_path))
     assert (tmp_path / "pulsehr.h").read_text() == model.files["pulsehr.h"]
     assert (tmp_path / "mine.c").read_text() == "mine"
-    assert len(list(tmp_path.iterdir())) == len(model.files) + 1
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == len(model.files) + 1
 
 
 def test_write_refuses_a_file(model, tmp_path):
@@ -165,7 +169,7 @@ def test_write_refuses_a_file(model, tmp_path):
 @pytest.mark.parametrize("mine", ["int mine;", "/* Written by pulsehr 0.1.0 with prefix hr: */"])
 def test_write_leaves_files_of_others_as_they_are(mine, model, tmp_path):
     (tmp_path / "pulsehr.c").write_text(mine)
-    with pytest.raises(FileExistsError, match=r"pulsehr\.c' was not written with prefix 'pulsehr'"):
+    with pytest.raises(FileExistsError, match=r"pulsehr\.c' was .*prefix .*left as it is"):
         model.write(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["pulsehr.c"]
     assert (tmp_path / "pulsehr.c").read_text() == mine
@@ -173,7 +177,7 @@ def test_write_leaves_files_of_others_as_they_are(mine, model, tmp_path):
 
 def test_two_models_whose_files_clash_are_refused(student, tmp_path):
     to_microcontroller(student, tmp_path, prefix="hr")
-    with pytest.raises(FileExistsError, match=r"hr_weights\.[ch]' was not written with prefix"):
+    with pytest.raises(FileExistsError, match="written with prefix 'hr', not 'hr_weights'"):
         to_microcontroller(student, tmp_path, prefix="hr_weights")
 
 
@@ -187,14 +191,6 @@ def test_a_failed_write_leaves_no_temporary_file(model, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_report_lists_every_layer_and_the_sums(model):
-    lines = model.report().splitlines()
-    assert [line.split()[0] for line in lines[1:16]] == [y.name for y in model.graph.layers]
-    assert f"{model.flash_bytes:,}" in lines[16]
-    assert "not part of the C" in model.report()
-    assert f"arena: {model.arena_bytes:,} bytes" in model.report()
-
-
 def test_macs_of_the_paper_student(quantized_student):
     total = sum(y.layer.n_macs(y.source_shape) for y in quantized_student(4, 256).layers)
     assert total == 3_383_328
@@ -202,7 +198,7 @@ def test_macs_of_the_paper_student(quantized_student):
 
 def test_repr_says_the_sizes(model):
     assert repr(model) == (
-        f"MicrocontrollerModel(2 x 50 window, {model.flash_bytes} bytes flash, "
+        f"MicrocontrollerModel(2 x 50 window, {model.constant_bytes} bytes of constants, "
         f"{model.arena_bytes} bytes arena)"
     )
 

@@ -40,7 +40,7 @@ def need_clang_for_arm(missing) -> None:
 @pytest.mark.parametrize(("name", "target"), EXPORTS)
 def test_no_warning_on_this_machine(name, target, compiler, tmp_path, missing):
     require(missing, compiler)
-    units = write(emitted(name, target).files, tmp_path)
+    units = write(emitted(name, target).sources, tmp_path)
     for optimize in ("-O0", "-O2", "-Os"):
         call([compiler, "-std=c11", *WARNINGS, optimize, "-c", *units], tmp_path)
 
@@ -48,7 +48,7 @@ def test_no_warning_on_this_machine(name, target, compiler, tmp_path, missing):
 @pytest.mark.parametrize("compiler", ["gcc", "clang-14"])
 def test_no_warning_where_cmsis_nn_runs(compiler, tmp_path, cmsis_nn, host_headers, missing):
     require(missing, compiler)
-    units = write(emitted("student", "cmsis-nn").files, tmp_path)
+    units = write(emitted("student", "cmsis-nn").sources, tmp_path)
     includes = [f"-isystem{path}" for path in (host_headers, *cmsis_nn.include_dirs)]
     call([compiler, "-std=c11", *WARNINGS, "-DHR_CMSIS_NN=2", *includes, "-c", *units], tmp_path)
 
@@ -58,7 +58,7 @@ def test_no_warning_where_cmsis_nn_runs(compiler, tmp_path, cmsis_nn, host_heade
 def test_no_warning_for_cortex_m(name, core, tmp_path, arm_gcc, cmsis_nn):
     for optimize in ("-O0", "-O2", "-Os"):
         cross_compile(
-            emitted(name, "cmsis-nn").files,
+            emitted(name, "cmsis-nn").sources,
             tmp_path,
             core,
             optimize,
@@ -71,7 +71,7 @@ def test_no_warning_for_cortex_m(name, core, tmp_path, arm_gcc, cmsis_nn):
 @pytest.mark.parametrize("name", ["student", "two rates", "bandpass"])
 def test_no_warning_of_clang_for_cortex_m(name, core, tmp_path, missing):
     need_clang_for_arm(missing)
-    units = write(emitted(name).files, tmp_path)
+    units = write(emitted(name).sources, tmp_path)
     flags = [*clang_flags(core), *WARNINGS, "-munaligned-access"]
     for optimize in ("-O0", "-O2", "-Os"):
         call(["clang-14", *flags, optimize, "-c", *units], tmp_path)
@@ -79,7 +79,7 @@ def test_no_warning_of_clang_for_cortex_m(name, core, tmp_path, missing):
 
 @pytest.mark.parametrize("instructions", ["-marm", "-mthumb"])
 def test_the_kernels_assemble_for_larger_arm_cores(instructions, tmp_path, arm_gcc):
-    units = write(emitted("student").files, tmp_path)
+    units = write(emitted("student").sources, tmp_path)
     flags = ["-std=c11", "-mcpu=cortex-a7", instructions, "-O2"]
     call(["arm-none-eabi-gcc", *flags, *WARNINGS, "-c", *units], tmp_path)
 
@@ -167,7 +167,7 @@ int main()
 def test_the_headers_are_clean_in_cpp(name, compilers, standard, tmp_path, missing):
     require(missing, *compilers)
     model = emitted(name)
-    units = write(model.files, tmp_path)
+    units = write(model.sources, tmp_path)
     includes = "".join(f'#include "{header}"\n' for header in public_headers(model))
     axes = ", 1, 2, 3" if model.front_end.n_channels == 4 else ""
     text = "#include <cstdint>\n" + CPP.format(
@@ -185,7 +185,7 @@ def test_the_headers_are_clean_in_cpp(name, compilers, standard, tmp_path, missi
 def test_each_header_stands_alone(name, tmp_path, missing):
     require(missing, "gcc", "g++")
     model = emitted(name)
-    write(model.files, tmp_path)
+    write(model.sources, tmp_path)
     for header in public_headers(model):
         text = f'#include "{header}"\n#include "{header}"\n'
         for file, compiler in (("one.c", ["gcc", "-std=c11"]), ("one.cpp", ["g++", "-std=c++11"])):
@@ -198,7 +198,7 @@ def test_each_header_stands_alone(name, tmp_path, missing):
 
 @pytest.mark.parametrize("name", FRONTS)
 def test_big_endian_is_refused_when_compiled(name, tmp_path, arm_gcc):
-    units = write(emitted(name).files, tmp_path)
+    units = write(emitted(name).sources, tmp_path)
     flags = ["-mcpu=cortex-m4", "-mthumb", "-std=c11", "-mbig-endian", "-fsyntax-only"]
     with pytest.raises(AssertionError, match=r"#error .*[Bb]ig.endian"):
         call(["arm-none-eabi-gcc", *flags, *units], tmp_path)
@@ -207,7 +207,7 @@ def test_big_endian_is_refused_when_compiled(name, tmp_path, arm_gcc):
 @pytest.mark.parametrize("name", FRONTS)
 def test_nothing_is_kept_between_calls(name, tmp_path, arm_gcc):
     # so two models, and two states of one, may interrupt each other
-    for path in cross_compile(emitted(name).files, tmp_path, "cortex-m4"):
+    for path in cross_compile(emitted(name).sources, tmp_path, "cortex-m4"):
         lines = call(["arm-none-eabi-nm", path.name], tmp_path).splitlines()
         kinds = {line.split()[-1]: line.split()[-2] for line in lines}
         writable = [symbol for symbol, kind in kinds.items() if kind in "bBdDcCsSgG"]
@@ -216,7 +216,7 @@ def test_nothing_is_kept_between_calls(name, tmp_path, arm_gcc):
 
 @pytest.mark.parametrize("name", FRONTS)
 def test_every_symbol_starts_with_the_prefix(name, tmp_path, arm_gcc):
-    for path in cross_compile(emitted(name).files, tmp_path, "cortex-m4"):
+    for path in cross_compile(emitted(name).sources, tmp_path, "cortex-m4"):
         names = call(["arm-none-eabi-nm", "--defined-only", "--extern-only", path.name], tmp_path)
         assert all(line.split()[-1].startswith("hr_") for line in names.splitlines())
 
@@ -227,7 +227,7 @@ def test_two_pipelines_in_one_program_do_not_clash(tmp_path, missing):
     calls = includes = ""
     for number, name in enumerate(PIPELINES):
         model = emitted(name, prefix=f"m{number}")
-        files |= model.files
+        files |= model.sources
         includes += "".join(f'#include "{header}"\n' for header in public_headers(model))
         calls += (
             f"    static m{number}_state s{number};\n    if (m{number}_init(&s{number}) != 0) {{"

@@ -40,9 +40,9 @@ def test_the_fuzzer_finds_faults(fault, tmp_path, missing):
     require(missing, "clang-14")
     name, old, new = FAULTS[fault]
     model = emitted(name)
-    text = model.files["hr_front.c"]
+    text = model.sources["hr_front.c"]
     assert old in text
-    faulty = {**model.files, "hr_front.c": text.replace(old, new)}
+    faulty = {**model.sources, "hr_front.c": text.replace(old, new)}
     done = fuzz(build_fuzzer(model, tmp_path, faulty), *RUNS)
     assert done.returncode != 0
     assert "ERROR: " in done.stderr or "runtime error" in done.stderr

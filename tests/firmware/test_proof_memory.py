@@ -154,7 +154,7 @@ def program(cases, target, edges):
     files, functions, expected = {}, "", []
     for number, (graph, windows) in enumerate(cases):
         prefix = f"net{number}"
-        files |= MicrocontrollerModel(graph, prefix=prefix, target=target).files
+        files |= MicrocontrollerModel(graph, prefix=prefix, target=target).sources
         functions += f'#include "{prefix}.h"\n' + RUN.format(
             prefix=prefix,
             upper=prefix.upper(),
@@ -324,7 +324,7 @@ def test_no_stream_depends_on_what_the_state_held(name, tmp_path, missing):
     require(missing, "clang-14")
     model = emitted(name)
     includes = "".join(f'#include "{header}"\n' for header in public_headers(model))
-    done = on_host(model.files, STREAM.format(includes=includes), tmp_path, MEMORY_SANITIZER)
+    done = on_host(model.sources, STREAM.format(includes=includes), tmp_path, MEMORY_SANITIZER)
     assert done.returncode == 0, done.stderr
 
 
@@ -368,7 +368,7 @@ def test_a_million_samples_leave_no_counter_behind(name, tmp_path, compiler):
     front = model.front_end
     includes = "".join(f'#include "{header}"\n' for header in public_headers(model))
     command = [compiler, *SANITIZERS]
-    done = on_host(model.files, LONG.format(includes=includes), tmp_path, command)
+    done = on_host(model.sources, LONG.format(includes=includes), tmp_path, command)
     assert done.returncode == 0, done.stderr
     rows = (1_000_000 - 5 * front.ppg.factor) // front.ppg.factor + 1
     if front.ppg.factor == 1:

@@ -77,7 +77,7 @@ def program(graphs: list[tuple[QuantizedGraph, np.ndarray]], target: str) -> Pro
     headers, functions, expected = "", "", []
     for number, (graph, windows) in enumerate(graphs):
         prefix = f"net{number}"
-        files |= MicrocontrollerModel(graph, prefix=prefix, target=target).files
+        files |= MicrocontrollerModel(graph, prefix=prefix, target=target).sources
         headers += f'#include "{prefix}.h"\n'
         values = "\n".join(array("", windows).splitlines()[1:-1])
         functions += PREDICT.format(

@@ -114,27 +114,26 @@ def test_a_windower_that_reflects_is_exported_and_early_readings_are_refused(dat
 
 
 def test_the_files_hold_the_front_and_say_how_windows_were_made(model, data):
-    names = {"pulsehr_front.c", "pulsehr_front.h", "pulsehr_front_tables.h"}
+    names = {"pulsehr_front.c", "pulsehr_front_tables.h"}
     assert names <= set(model.files)
     assert not [name for name in model.files if "stream" in name]
-    assert f"PULSEHR_STATE_BYTES {model.state_bytes}" in " ".join(
-        model.files["pulsehr_front.h"].split()
-    )
+    assert f"PULSEHR_STATE_BYTES {model.state_bytes}" in " ".join(model.files["pulsehr.h"].split())
     pipe = fitted(PPGWindower(normalize="channel"), data)
-    text = to_microcontroller(pipe, ppg_step=1.0).files["pulsehr.md"]
+    text = to_microcontroller(pipe, ppg_step=1.0).files["README.md"]
     for part in ("PPGWindower(", "window=8.0", "sampling_rate=32.0", "normalize='channel'"):
         assert part in text
     assert repr(pipe[0].mean_.tolist()) in text
     alone = to_microcontroller(pipe[-1]).files
-    assert "without its PPGWindower" in alone["pulsehr.md"]
+    assert "without its PPGWindower" in alone["README.md"]
     assert not [name for name in alone if "front" in name]
 
 
 def test_report_says_what_sensors_give_and_how_much_memory_a_stream_takes(model):
     report = model.report()
-    assert "input: PPG at 64 Hz, acceleration at 32 Hz, as counts of the sensors" in report
-    assert "a window of 4 x 256 every 2 s" in report
-    assert f"state: {model.state_bytes:,} bytes of RAM" in report
+    assert "ppg: 64 Hz, any unit" in report
+    assert "acc: 32 Hz, counts of 0.000244140625 g (4096 counts for 1 g)" in report
+    assert "every 2 s, of the 8 s before (256 samples of each signal at 32 Hz)" in report
+    assert f"State of a stream: {model.state_bytes:,} bytes" in report
     assert "not part of the C" not in report
 
 

@@ -18,7 +18,8 @@ int32_t pulsehr_conv_cmsis_nn(
     const int32_t reach = (layer->kernel - 1) * layer->dilation + 1;
     int32_t *const multiplier = (int32_t *)(void *)scratch;
     int32_t *const shift = multiplier + n_outputs;
-    const cmsis_nn_context context = {shift + n_outputs, 0};
+    int32_t *const bias = shift + n_outputs;
+    const cmsis_nn_context context = {bias + n_outputs, 0};
     const cmsis_nn_per_channel_quant_params scales = {multiplier, shift};
     const cmsis_nn_conv_params params = {
         .input_offset = 0, /* the bias holds it */
@@ -26,7 +27,7 @@ int32_t pulsehr_conv_cmsis_nn(
         .stride = {.w = layer->stride, .h = 1},
         .padding = {.w = 0, .h = 0},
         .dilation = {.w = layer->dilation, .h = 1},
-        .activation = {.min = layer->low, .max = INT8_MAX}};
+        .activation = {.min = INT8_MIN, .max = INT8_MAX}};
     const cmsis_nn_dims input_dims = {
         .n = 1, .h = 1, .w = (n_at_once - 1) * layer->stride + reach, .c = layer->depth};
     const cmsis_nn_dims filter_dims = {
@@ -35,13 +36,14 @@ int32_t pulsehr_conv_cmsis_nn(
     const cmsis_nn_dims output_dims = {.n = 1, .h = 1, .w = n_at_once, .c = n_outputs};
 
     for (int32_t index = 0; index < n_outputs; ++index) {
-        multiplier[index] = (int32_t)layer->multiplier[index] * PULSEHR_MULTIPLIER_UNIT;
-        shift[index] = layer->shift[index];
+        multiplier[index] = (int32_t)layer->scales[index].multiplier * (1 << 14);
+        shift[index] = layer->scales[index].shift;
+        bias[index] = layer->scales[index].bias;
     }
     for (int32_t done = 0; done < n; done += n_at_once) {
         const arm_cmsis_nn_status status = arm_convolve_wrapper_s8(
             &context, &params, &scales, &input_dims, input + done * layer->stride * layer->depth,
-            &filter_dims, layer->weights, &bias_dims, layer->bias, &output_dims,
+            &filter_dims, layer->weights, &bias_dims, bias, &output_dims,
             output + done * output_step);
 
         if (status != ARM_CMSIS_NN_SUCCESS) {

@@ -5,7 +5,7 @@
  * A row is one sample of every signal at the rate of the windows. The rings hold the newest
  * N_TIMES + SLACK samples of each signal; no counter grows with the length of the stream.
  */
-#include "pulsehr_front.h"
+#include "pulsehr.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -11,35 +11,36 @@ _Static_assert((int8_t)-1 == -1, "integers must be of two's complement");
 #if defined(__ARM_FEATURE_SIMD32) && defined(__ARM_FEATURE_UNALIGNED) && defined(__thumb2__) && \
     defined(__GNUC__) && defined(__OPTIMIZE__) && !defined(PULSEHR_NO_DSP)
 #define PULSEHR_DSP 1
+#define PULSEHR_HIDE(variable) __asm__("" : "+r"(variable))
 #else
 #define PULSEHR_DSP 0
+#define PULSEHR_HIDE(variable) (void)(variable)
 #endif
 
-/* sum * multiplier * 2^-31, halves up; |sum| is under 2^30 */
+/* sum * multiplier * 2^-32, halves up */
 static inline int32_t pulsehr_high_product(int32_t sum, int32_t multiplier)
 {
 #if PULSEHR_DSP
     int32_t high;
 
-    __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(sum * 2), "r"(multiplier));
+    __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(sum), "r"(multiplier));
     return high;
 #else
-    return (int32_t)(((int64_t)sum * 2 * multiplier + INT64_C(0x80000000)) >> 32);
+    return (int32_t)(((int64_t)sum * multiplier + INT64_C(0x80000000)) >> 32);
 #endif
 }
 
-/* What turns a sum into an int8 output: its shift is from -20 to -1. */
+/* How a sum becomes an int8 output */
 typedef struct {
-    int32_t bias, multiplier, right, offset;
+    int32_t multiplier, right, offset;
 } pulsehr_scaling;
 
-static inline pulsehr_scaling pulsehr_scaling_of(const pulsehr_layer *layer, int32_t index)
+static inline pulsehr_scaling pulsehr_scaling_of(const pulsehr_scale *scale, int32_t output_zero)
 {
-    const int32_t right = -layer->shift[index];
+    const int32_t right = -scale->shift;
     /* half a step, and the zero of the output, before the shift to the right */
-    const int32_t offset = (1 << (right - 1)) + layer->output_zero * (1 << right);
-    const int32_t multiplier = (int32_t)layer->multiplier[index] * PULSEHR_MULTIPLIER_UNIT;
-    const pulsehr_scaling scaling = {layer->bias[index], multiplier, right, offset};
+    const int32_t offset = (1 << (right - 1)) + output_zero * (1 << right);
+    const pulsehr_scaling scaling = {(int32_t)scale->multiplier * (1 << 15), right, offset};
 
     return scaling;
 }
@@ -62,239 +63,156 @@ static inline int32_t pulsehr_output(const pulsehr_scaling *scaling, int32_t sum
     return value;
 }
 
-/* Where the inputs of an output lie: `taps` runs of `depth` bytes, with a gap between them. */
+/* The inputs of an output: `taps` runs of `depth` bytes, the first byte of one `step` after the
+ * other's. */
 typedef struct {
-    const int8_t *input;
-    int32_t taps, depth, gap, stride; /* stride: bytes from output to output */
-    int32_t rounds;                   /* of eight bytes in a tap */
-    const uint32_t *end;              /* of the widened weights */
-} pulsehr_patches;
+    int32_t taps, depth, step;
+} pulsehr_patch;
 
-/* Sums of the first feature for two outputs, then of the second feature. */
+/* Bytes from something of the first of four outputs to that of the others */
+typedef struct {
+    int32_t b, c, d;
+} pulsehr_steps;
+
+/* Sums of one feature for four outputs */
 typedef struct {
     int32_t a, b, c, d;
 } pulsehr_sums;
 
+/* Of n outputs, those that are missing to four lie where the last one does. */
+static pulsehr_steps pulsehr_steps_of(int32_t n, int32_t step)
+{
+    const pulsehr_steps steps = {
+        n > 1 ? step : 0, (n > 2 ? 2 : n - 1) * step, (n > 3 ? 3 : n - 1) * step};
+
+    return steps;
+}
+
 #if PULSEHR_DSP
 
-/* Four bytes as two pairs of int16: the even ones, the odd ones */
-static inline uint32_t pulsehr_even(uint32_t bytes)
+/* Four bytes of any address */
+static inline uint32_t pulsehr_word(const void *bytes)
 {
-    uint32_t pair;
+    uint32_t word;
 
-    __asm__("sxtb16 %0, %1" : "=r"(pair) : "r"(bytes));
-    return pair;
-}
-
-static inline uint32_t pulsehr_odd(uint32_t bytes)
-{
-    uint32_t pair;
-
-    __asm__("sxtb16 %0, %1, ror #8" : "=r"(pair) : "r"(bytes));
-    return pair;
-}
-
-/* Up to four bytes of any address, those after n as zero */
-static inline uint32_t pulsehr_bytes(const int8_t *values, int32_t n)
-{
-    uint32_t word = 0;
-
-    if (n >= 4) {
-        memcpy(&word, values, 4);
-    } else {
-        while (n > 0) {
-            --n;
-            word = word << 8 | (uint8_t)values[n];
-        }
-    }
+    memcpy(&word, bytes, sizeof word);
     return word;
 }
 
-/* Of four bytes of two rows the even ones, then the odd ones, as pairs of int16 */
-static inline uint32_t *pulsehr_widen_four(uint32_t one, uint32_t two, uint32_t *wide)
+/* Lay the inputs of an output side by side; zeros fill them up to n_bytes. */
+static void pulsehr_gather(
+    const pulsehr_patch *patch, const int8_t *input, int32_t n_bytes, int8_t *gathered)
 {
-    wide[0] = pulsehr_even(one);
-    wide[1] = pulsehr_even(two);
-    wide[2] = pulsehr_odd(one);
-    wide[3] = pulsehr_odd(two);
-    return wide + 4;
+    const int8_t *const end = gathered + n_bytes;
+
+    for (int32_t tap = 0; tap < patch->taps; ++tap) {
+        for (int32_t k = 0; k < patch->depth; ++k) {
+            *gathered++ = input[tap * patch->step + k];
+        }
+    }
+    while (gathered < end) {
+        *gathered++ = 0;
+    }
 }
 
-/* Widen two rows of n weights; zeros fill them up to n_bytes. */
+/*
+ * Widen the inputs of four outputs to pairs of int16: of each four bytes the even ones of all
+ * outputs, then the odd ones. depth: a multiple of four.
+ */
 static void pulsehr_widen(
-    const int8_t *first, const int8_t *second, int32_t n, int32_t n_bytes, uint32_t *wide)
+    const pulsehr_patch *patch, const int8_t *input, pulsehr_steps next, uint32_t *wide)
 {
-    int32_t k = 0;
+    const int32_t depth = patch->depth;
 
-    for (; k + 4 <= n; k += 4) {
-        wide = pulsehr_widen_four(pulsehr_bytes(first + k, 4), pulsehr_bytes(second + k, 4), wide);
-    }
-    for (; k < n_bytes; k += 4) {
-        const uint32_t one = pulsehr_bytes(first + k, n - k);
+    for (int32_t tap = 0; tap < patch->taps; ++tap) {
+        for (const int8_t *values = input; values < input + depth; values += 4) {
+            const uint32_t a = pulsehr_word(values);
+            const uint32_t b = pulsehr_word(values + next.b);
+            const uint32_t c = pulsehr_word(values + next.c);
+            const uint32_t d = pulsehr_word(values + next.d);
 
-        wide = pulsehr_widen_four(one, pulsehr_bytes(second + k, n - k), wide);
-    }
-}
-
-/* Lay the inputs of each output side by side, each run filled up to n_bytes; returns the runs. */
-static pulsehr_patches pulsehr_gather(
-    const pulsehr_patches *patches, int32_t n, int32_t n_bytes, int8_t *gathered)
-{
-    const pulsehr_patches result = {gathered, 1, n_bytes, 0, n_bytes, n_bytes / 8, patches->end};
-
-    memset(gathered, 0, (size_t)(n * n_bytes));
-    for (int32_t step = 0; step < n; ++step) {
-        const int8_t *input = patches->input + step * patches->stride;
-        int8_t *place = gathered + step * n_bytes;
-
-        for (int32_t tap = 0; tap < patches->taps; ++tap) {
-            for (int32_t k = 0; k < patches->depth; ++k) {
-                *place++ = *input++;
-            }
-            input += patches->gap;
+            __asm__ volatile("sxtb16 r4, %[a]\n\t"
+                             "sxtb16 r5, %[b]\n\t"
+                             "sxtb16 r6, %[c]\n\t"
+                             "sxtb16 r8, %[d]\n\t"
+                             "stmia  %[wide]!, {r4, r5, r6, r8}\n\t"
+                             "sxtb16 r4, %[a], ror #8\n\t"
+                             "sxtb16 r5, %[b], ror #8\n\t"
+                             "sxtb16 r6, %[c], ror #8\n\t"
+                             "sxtb16 r8, %[d], ror #8\n\t"
+                             "stmia  %[wide]!, {r4, r5, r6, r8}"
+                             : [wide] "+r"(wide)
+                             : [a] "r"(a), [b] "r"(b), [c] "r"(c), [d] "r"(d)
+                             : "r4", "r5", "r6", "r8", "memory");
         }
+        input += patch->step;
     }
-    return result;
 }
 
-#if defined(__clang__)
+/* Four bytes of weights times the inputs of four outputs */
+#define PULSEHR_FOUR_BYTES                                                                         \
+    "ldr    %[v], [%[weights]], #4\n\t"                                                            \
+    "ldmia  %[wide]!, {r4, r5, r6, r8}\n\t"                                                        \
+    "sxtb16 %[w], %[v]\n\t"                                                                        \
+    "smlad  %[a], %[w], r4, %[a]\n\t"                                                              \
+    "smlad  %[b], %[w], r5, %[b]\n\t"                                                              \
+    "smlad  %[c], %[w], r6, %[c]\n\t"                                                              \
+    "smlad  %[d], %[w], r8, %[d]\n\t"                                                              \
+    "ldmia  %[wide]!, {r4, r5, r6, r8}\n\t"                                                        \
+    "sxtb16 %[w], %[v], ror #8\n\t"                                                                \
+    "smlad  %[a], %[w], r4, %[a]\n\t"                                                              \
+    "smlad  %[b], %[w], r5, %[b]\n\t"                                                              \
+    "smlad  %[c], %[w], r6, %[c]\n\t"                                                              \
+    "smlad  %[d], %[w], r8, %[d]\n\t"
 
-/* sum + the products of two pairs */
-static inline int32_t pulsehr_two_products(uint32_t one, uint32_t two, int32_t sum)
-{
-    int32_t result;
-
-    __asm__("smlad %0, %1, %2, %3" : "=r"(result) : "r"(one), "r"(two), "r"(sum));
-    return result;
-}
-
-/* As below, for a compiler that finds too few registers for so many operands of assembler */
+/* Add the products of one feature; between wide and end lies a multiple of eight bytes, widened. */
 static inline pulsehr_sums pulsehr_multiply(
-    const pulsehr_patches *patches, const int8_t *input, int32_t next, const uint32_t *weights,
-    pulsehr_sums sums)
+    const int8_t *weights, const uint32_t *wide, const uint32_t *end, pulsehr_sums sums)
 {
-    while (weights != patches->end) {
-        for (int32_t count = 2 * patches->rounds; count > 0; --count) {
-            const uint32_t x = pulsehr_bytes(input, 4);
-            const uint32_t y = pulsehr_bytes(input + next, 4);
+    uint32_t v, w;
 
-            sums.a = pulsehr_two_products(pulsehr_even(x), weights[0], sums.a);
-            sums.b = pulsehr_two_products(pulsehr_even(y), weights[0], sums.b);
-            sums.c = pulsehr_two_products(pulsehr_even(x), weights[1], sums.c);
-            sums.d = pulsehr_two_products(pulsehr_even(y), weights[1], sums.d);
-            sums.a = pulsehr_two_products(pulsehr_odd(x), weights[2], sums.a);
-            sums.b = pulsehr_two_products(pulsehr_odd(y), weights[2], sums.b);
-            sums.c = pulsehr_two_products(pulsehr_odd(x), weights[3], sums.c);
-            sums.d = pulsehr_two_products(pulsehr_odd(y), weights[3], sums.d);
-            input += 4;
-            weights += 4;
-        }
-        input += patches->gap;
-    }
-    return sums;
-}
-
-#else
-
-/* Four products for each of the four sums. In assembler, as compilers run out of registers. */
-#define PULSEHR_FOUR_PRODUCTS                                                                      \
-    "ldr    %[y], [%[input], %[next]]\n\t"                                                         \
-    "ldr    %[x], [%[input]], #4\n\t"                                                              \
-    "ldrd   %[v], %[w], [%[weights]], #8\n\t"                                                      \
-    "sxtb16 %[t], %[x]\n\t"                                                                        \
-    "smlad  %[a], %[t], %[v], %[a]\n\t"                                                            \
-    "smlad  %[c], %[t], %[w], %[c]\n\t"                                                            \
-    "sxtb16 %[t], %[y]\n\t"                                                                        \
-    "smlad  %[b], %[t], %[v], %[b]\n\t"                                                            \
-    "smlad  %[d], %[t], %[w], %[d]\n\t"                                                            \
-    "ldrd   %[v], %[w], [%[weights]], #8\n\t"                                                      \
-    "sxtb16 %[x], %[x], ror #8\n\t"                                                                \
-    "smlad  %[a], %[x], %[v], %[a]\n\t"                                                            \
-    "smlad  %[c], %[x], %[w], %[c]\n\t"                                                            \
-    "sxtb16 %[y], %[y], ror #8\n\t"                                                                \
-    "smlad  %[b], %[y], %[v], %[b]\n\t"                                                            \
-    "smlad  %[d], %[y], %[w], %[d]\n\t"
-
-/* next: bytes to the second output's input. What is needed once for a tap stays in memory. */
-static inline pulsehr_sums pulsehr_multiply(
-    const pulsehr_patches *patches, const int8_t *input, int32_t next, const uint32_t *weights,
-    pulsehr_sums sums)
-{
-    int32_t count;
-    uint32_t x, y, t, v, w;
-
-    __asm__ volatile("1:\n\t"
-                     "ldr  %[count], %[rounds]\n\t"
-                     "2:\n\t" PULSEHR_FOUR_PRODUCTS PULSEHR_FOUR_PRODUCTS
-                     "subs %[count], %[count], #1\n\t"
-                     "bne  2b\n\t"
-                     "ldr  %[x], %[gap]\n\t"
-                     "ldr  %[y], %[end]\n\t"
-                     "add  %[input], %[input], %[x]\n\t"
-                     "cmp  %[weights], %[y]\n\t"
-                     "bne  1b"
+    __asm__ volatile("1:\n\t" PULSEHR_FOUR_BYTES PULSEHR_FOUR_BYTES
+                     "cmp    %[wide], %[end]\n\t"
+                     "bne    1b"
                      : [a] "+r"(sums.a), [b] "+r"(sums.b), [c] "+r"(sums.c), [d] "+r"(sums.d),
-                       [input] "+r"(input), [weights] "+r"(weights), [count] "=&r"(count),
-                       [x] "=&r"(x), [y] "=&r"(y), [t] "=&r"(t), [v] "=&r"(v), [w] "=&r"(w)
-                     : [next] "r"(next), [rounds] "m"(patches->rounds), [gap] "m"(patches->gap),
-                       [end] "m"(patches->end)
-                     : "cc", "memory");
+                       [weights] "+r"(weights), [wide] "+r"(wide), [v] "=&r"(v), [w] "=&r"(w)
+                     : [end] "r"(end)
+                     : "r4", "r5", "r6", "r8", "cc", "memory");
     return sums;
 }
-
-#endif
 
 #else
 
-/* first and second: the weights of both features; next: bytes to the second output's input */
+/* Add the products of one feature. */
 static inline pulsehr_sums pulsehr_multiply(
-    const pulsehr_patches *patches, const int8_t *input, int32_t next, const int8_t *first,
-    const int8_t *second, pulsehr_sums sums)
+    const pulsehr_patch *patch, const int8_t *weights, const int8_t *input, pulsehr_steps next,
+    pulsehr_sums sums)
 {
-    for (int32_t tap = 0; tap < patches->taps; ++tap) {
-        const int8_t *const after = input + next;
+    for (int32_t tap = 0; tap < patch->taps; ++tap) {
+        for (int32_t k = 0; k < patch->depth; ++k) {
+            const int8_t *const values = input + k;
+            const int32_t weight = weights[k];
 
-        for (int32_t k = 0; k < patches->depth; ++k) {
-            sums.a += first[k] * input[k];
-            sums.b += first[k] * after[k];
-            sums.c += second[k] * input[k];
-            sums.d += second[k] * after[k];
+            sums.a += weight * values[0];
+            sums.b += weight * values[next.b];
+            sums.c += weight * values[next.c];
+            sums.d += weight * values[next.d];
         }
-        first += patches->depth;
-        second += patches->depth;
-        input += patches->depth + patches->gap;
+        weights += patch->depth;
+        input += patch->step;
     }
     return sums;
 }
 
 #endif
-
-/* Cut n outputs to low or more, beyond what int8 does; a ReLU has its zero there already. */
-static void pulsehr_cut(
-    const pulsehr_layer *layer, int8_t *output, int32_t n, int32_t output_step)
-{
-    if (layer->low == INT8_MIN) {
-        return;
-    }
-    for (int32_t step = 0; step < n; ++step) {
-        for (int32_t feature = 0; feature < layer->n_outputs; ++feature) {
-            if (output[feature] < layer->low) {
-                output[feature] = layer->low;
-            }
-        }
-        output += output_step;
-    }
-}
 
 void pulsehr_conv(
     const pulsehr_layer *layer, const int8_t *input, int32_t n, int8_t *output,
     int32_t output_step, uint8_t *scratch)
 {
-    const int32_t depth = layer->depth;
-    const int32_t n_weights = layer->kernel * depth;
-    pulsehr_patches patches = {
-        input, layer->kernel, depth, (layer->dilation - 1) * depth, layer->stride * depth,
-        depth / 8, NULL};
+    const int32_t n_weights = layer->kernel * layer->depth;
+    const int32_t stride = layer->stride * layer->depth;
+    const pulsehr_patch patch = {layer->kernel, layer->depth, layer->dilation * layer->depth};
 
 #if PULSEHR_CONV_BY_CMSIS_NN
     if (pulsehr_conv_cmsis_nn(layer, input, n, output, output_step, scratch)) {
@@ -304,53 +222,53 @@ void pulsehr_conv(
 #if PULSEHR_DSP
     const int32_t n_bytes = (n_weights + 7) / 8 * 8;
     uint32_t *const wide = (uint32_t *)(void *)scratch;
-
-    patches.end = wide + n_bytes;
-    if (depth % 8 != 0) {
-        patches = pulsehr_gather(&patches, n, n_bytes, (int8_t *)(wide + n_bytes));
-    }
+    uint32_t *const end = wide + 2 * n_bytes;
 #else
     (void)scratch;
 #endif
-    const int32_t next = n > 1 ? patches.stride : 0;
-    const int32_t after = n > 1 ? output_step : 0;
-
-    for (int32_t feature = 0; feature < layer->n_outputs; feature += 2) {
-        /* of an odd number of features or of outputs, one is computed twice */
-        const int32_t other = feature + 1 < layer->n_outputs ? 1 : 0;
-        const int8_t *const first = layer->weights + feature * n_weights;
-        const int8_t *const second = first + other * n_weights;
-        const pulsehr_scaling one = pulsehr_scaling_of(layer, feature);
-        const pulsehr_scaling two = pulsehr_scaling_of(layer, feature + other);
-        const int8_t *values = patches.input;
-        int8_t *place = output + feature;
+    for (int32_t step = 0; step < n; step += 4) {
+        const int32_t left = n - step;
+        const int8_t *const values = input + step * stride;
+        const pulsehr_steps next = pulsehr_steps_of(left, stride);
+        const pulsehr_steps after = pulsehr_steps_of(left, output_step);
+        const int8_t *weights = layer->weights;
+        const pulsehr_scale *scale = layer->scales;
+        int8_t *place = output + step * output_step;
 
 #if PULSEHR_DSP
-        pulsehr_widen(first, second, n_weights, n_bytes, wide);
-#endif
-        for (int32_t left = n; left > 0; left -= 2) {
-            pulsehr_sums sums = {one.bias, one.bias, two.bias, two.bias};
+        if (layer->depth % 8 == 0) {
+            pulsehr_widen(&patch, values, next, wide);
+        } else {
+            const pulsehr_patch whole = {1, n_bytes, 0};
+            const pulsehr_steps apart = {n_bytes, 2 * n_bytes, 3 * n_bytes};
+            const int32_t from[4] = {0, next.b, next.c, next.d};
+            int8_t *const gathered = (int8_t *)(void *)end;
 
-#if PULSEHR_DSP
-            sums = pulsehr_multiply(&patches, values, next, wide, sums);
-#else
-            sums = pulsehr_multiply(&patches, values, next, first, second, sums);
-#endif
-            place[0] = (int8_t)pulsehr_output(&one, sums.a);
-            place[after] = (int8_t)pulsehr_output(&one, sums.b);
-            place += other;
-            place[0] = (int8_t)pulsehr_output(&two, sums.c);
-            place[after] = (int8_t)pulsehr_output(&two, sums.d);
-            place -= other;
-            if (left != 3) {
-                values += next;
-                place += after;
+            for (int32_t k = 0; k < 4; ++k) {
+                pulsehr_gather(&patch, values + from[k], n_bytes, gathered + k * n_bytes);
             }
-            values += next;
-            place += after;
+            pulsehr_widen(&whole, gathered, apart, wide);
+        }
+#endif
+        for (int32_t feature = 0; feature < layer->n_outputs; ++feature) {
+            const pulsehr_scaling scaling = pulsehr_scaling_of(scale, layer->output_zero);
+            pulsehr_sums sums = {scale->bias, scale->bias, scale->bias, scale->bias};
+
+#if PULSEHR_DSP
+            sums = pulsehr_multiply(weights, wide, end, sums);
+#else
+            sums = pulsehr_multiply(&patch, weights, values, next, sums);
+#endif
+            place[0] = (int8_t)pulsehr_output(&scaling, sums.a);
+            place[after.b] = (int8_t)pulsehr_output(&scaling, sums.b);
+            place[after.c] = (int8_t)pulsehr_output(&scaling, sums.c);
+            place[after.d] = (int8_t)pulsehr_output(&scaling, sums.d);
+            PULSEHR_HIDE(place); /* or compilers keep four pointers instead of one */
+            ++place;
+            ++scale;
+            weights += n_weights;
         }
     }
-    pulsehr_cut(layer, output, n, output_step);
 }
 
 /* A sum over a count, halves away from zero; both are small */
@@ -372,7 +290,7 @@ static void pulsehr_mean_of_steps(
         uint32_t even = 0, odd = 0; /* two sums of 16 bits in each */
 
         for (int32_t k = feature; k < count * depth; k += depth) {
-            const uint32_t word = pulsehr_bytes(values + k, 4);
+            const uint32_t word = pulsehr_word(values + k);
 
             __asm__("sxtab16 %0, %0, %1" : "+r"(even) : "r"(word));
             __asm__("sxtab16 %0, %0, %1, ror #8" : "+r"(odd) : "r"(word));
@@ -482,7 +400,7 @@ static int32_t pulsehr_wide_output(const pulsehr_dense_layer *layer, int32_t ind
 {
     const int32_t shift = layer->shift[index];
     int32_t value =
-        pulsehr_high_product(shift > 0 ? sum * (1 << shift) : sum, layer->multiplier[index]);
+        pulsehr_high_product(sum * (shift > 0 ? 2 << shift : 2), layer->multiplier[index]);
 
     if (shift < 0) {
         value = (value + (value >> 31) + (1 << (-shift - 1))) >> -shift;

@@ -34,25 +34,27 @@ extern "C" {
 #define PULSEHR_CONV_BY_CMSIS_NN 0
 #endif
 
-/* A multiplier of a layer along time holds the upper 16 of its 31 bits. */
-#define PULSEHR_MULTIPLIER_UNIT 32768
-
 /* Most layers of a segment */
 #define PULSEHR_MAX_LAYERS 8
 
+/* What turns a sum of products into an int8: (bias + sum) * multiplier * 2^(shift - 17) */
+typedef struct {
+    int32_t bias;
+    uint16_t multiplier; /* from 2^15 up */
+    int8_t shift;        /* from -20 to -1 */
+} pulsehr_scale;
+
 /*
  * A layer along time: a convolution, or without weights the mean of `kernel` steps.
- * The sum of output k is multiplied by multiplier[k] * 2^(shift[k] - 16) and cut to low .. 127.
+ * Outputs saturate; the zero of a layer with a ReLU is -128.
  */
 typedef struct {
-    const int8_t *weights; /* (n_outputs, kernel, depth) */
-    const int32_t *bias;
-    const uint16_t *multiplier;
-    const int8_t *shift;
+    const int8_t *weights;       /* (n_outputs, kernel, depth) */
+    const pulsehr_scale *scales; /* (n_outputs) */
     uint16_t depth, n_outputs;
     uint16_t kernel, dilation, stride, padding; /* in time steps */
     uint16_t lines;                             /* first byte in the arena of its input */
-    int8_t input_zero, output_zero, low;
+    int8_t input_zero, output_zero;
 } pulsehr_layer;
 
 /* Layers that a row runs through, `tile` time steps at a time. */

@@ -1,5 +1,5 @@
 /* A recording through @prefix@_push_*, sample by sample; compiled on the host alone. */
-#include "@prefix@_front.h"
+#include "@prefix@.h"
 
 /*
  * Push samples in the order in which they were taken, signals staying at their last sample after

@@ -1,36 +1,43 @@
 /*
- * Heart rate from a window of @n_channels@ signals with @n_times@ samples, in integers.
+ * Heart rate from a wrist's PPG@and_acc@, in integers.
  *
- * A window is int8, signal after signal (the PPG first, then acceleration x, y, z), normalised
- * as in training and quantized: integer = round(sample / scale) + zero point, saturated.
- * @prefix@_quantize.h does that for samples in floating point.
+@usage@
  *
- * All working memory is the caller's arena; nothing is kept between calls, so that calls with
- * different arenas may run at the same time.
+ * All working memory is the caller's; nothing is kept elsewhere, so that calls with different
+ * memory may run at the same time. Calls with the same memory must not interrupt each other.
  */
 #ifndef @upper@_H
 #define @upper@_H
 
 #include <stdint.h>
 
+#if defined(__ARM_BIG_ENDIAN) || \
+    (defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__)
+#error "@prefix@ needs a little-endian target"
+#endif
+
+/* The pulsehr that wrote this: major * 10000 + minor * 100 + patch, and its full name */
+#define @upper@_VERSION        @version_number@
+#define @upper@_VERSION_STRING "@version@"
+
 @sizes@
 
-#define @upper@_OK               0 /* the heart rate is written */
-#define @upper@_ERROR_NULL      (-1) /* a pointer is NULL; nothing is written */
-#define @upper@_ERROR_ALIGNMENT (-2) /* the arena is misaligned; nothing is written */
+@statuses@
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
+@stream_api@
 /*
- * Estimate the heart rate of a window.
+ * Estimate the heart rate of a window that was normalised elsewhere.
  *
- * window: @input_bytes@ samples; not changed, not part of the arena.
+ * window: @input_bytes@ int8 samples, signal after signal (@signals@),
+ *         normalised as in training and quantized: integer = round(sample / INPUT_SCALE) +
+ *         INPUT_ZERO_POINT, saturated. Not changed, not part of the arena.
  * arena:  @arena_bytes@ bytes at a multiple of @alignment@; overwritten.
- * bpm_q8: the heart rate in 1/256 bpm, so that bpm_q8 / 256 are its whole bpm.
+ * bpm_q8: the heart rate in 1/256 bpm: bpm_q8 / 256 are whole bpm.
  *
- * Returns @upper@_OK or one of the errors above.
+ * Returns @upper@_OK, @upper@_ERROR_NULL or @upper@_ERROR_ALIGNMENT; nothing is written on errors.
  */
 int @prefix@_predict(const int8_t window[@upper@_INPUT_BYTES], void *arena, int32_t *bpm_q8);
 

@@ -1,0 +1,274 @@
+"""What lies around the C in an exported folder: builds, examples, and pages for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pulsehr._version import __version__
+from pulsehr.firmware.c_files import fill, provenance, with_note
+from pulsehr.firmware.c_text import float_literal
+from pulsehr.firmware.cmsis_nn import CORE_PLACES
+from pulsehr.firmware.cortex_m import CORES, Core, support_files
+from pulsehr.firmware.front import FrontEnd
+from pulsehr.firmware.front_source import has_common_push, unit_lines
+from pulsehr.firmware.memory import ALIGNMENT
+from pulsehr.firmware.quantization import QuantizedGraph
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is exported, as far as builds, examples and pages speak of it.
+
+    Parameters
+    ----------
+    graph : QuantizedGraph
+        The network.
+    front_end : FrontEnd or None
+        What comes before it.
+    made_by : str
+        Steps that make windows in Python.
+    prefix : str
+        Starts every symbol and file name.
+    target : str
+        What the C is written for.
+    functions : tuple of str
+        What firmware calls.
+    arena_bytes, state_bytes : int
+        The caller's memory.
+    sources : mapping of str to str
+        Name and text of C files and headers.
+    """
+
+    graph: QuantizedGraph
+    front_end: FrontEnd | None
+    made_by: str
+    prefix: str
+    target: str
+    functions: tuple[str, ...]
+    arena_bytes: int
+    state_bytes: int
+    sources: Mapping[str, str]
+
+
+def c_project(export: Export) -> dict[str, str]:
+    """Lay out a folder for CMake, Make and Zephyr.
+
+    Parameters
+    ----------
+    export : Export
+        What is exported.
+
+    Returns
+    -------
+    dict of str to str
+        Path and text of each file.
+    """
+    fields = _fields(export)
+    kind = "window" if export.front_end is None else "stream"
+    hashed = {
+        "CMakeLists.txt": "CMakeLists.txt",
+        "Makefile": "Makefile",
+        "zephyr/module.yml": "zephyr_module.yml",
+        "zephyr/CMakeLists.txt": "zephyr_CMakeLists.txt",
+        "zephyr/Kconfig": "zephyr_Kconfig",
+    }
+    fields["qemu_heart_rates"] = _part(f"qemu_{kind}.c", fields)
+    commented = {
+        "example/main.c": _part(f"example_{kind}.c", fields),
+        "qemu/main.c": _part("qemu_main.c", fields),
+        **{f"qemu/{name}": text for name, text in support_files().items()},
+    }
+    fields["files"] = _part("README_files.md", fields)
+    return {
+        **export.sources,
+        **{path: _hashed(_part(name, fields), export.prefix) for path, name in hashed.items()},
+        **{path: with_note(text, export.prefix) for path, text in commented.items()},
+        "README.md": _page(f"README_{kind}.md", fields),
+    }
+
+
+def arduino_library(export: Export) -> dict[str, str]:
+    """Lay out a library of the Arduino IDE, of format 1.5.
+
+    Parameters
+    ----------
+    export : Export
+        What is exported.
+
+    Returns
+    -------
+    dict of str to str
+        Path and text of each file.
+    """
+    fields = _fields(export)
+    kind = "window" if export.front_end is None else "stream"
+    if export.front_end is not None and export.front_end.acc is not None:
+        fields["arduino_read_acc"] = _part("arduino_acc.ino", fields)
+    fields["files"] = _part("README_arduino.md", fields)
+    example = f"{export.prefix}_example"
+    sketch = _part(f"arduino_{kind}.ino", fields)
+    return {
+        **{f"src/{name}": text for name, text in export.sources.items()},
+        f"examples/{example}/{example}.ino": with_note(sketch, export.prefix),
+        "library.properties": _hashed(_part("library.properties", fields), export.prefix),
+        "README.md": _page(f"README_{kind}.md", fields),
+    }
+
+
+#: How a folder may be laid out.
+LAYOUTS: dict[str, Callable[[Export], dict[str, str]]] = {
+    "c": c_project,
+    "arduino": arduino_library,
+}
+
+
+def _part(name: str, fields: Mapping[str, str]) -> str:
+    return fill(f"project/{name}", fields)
+
+
+def _page(name: str, fields: Mapping[str, str]) -> str:
+    """Fill a page; what is left out leaves no gap."""
+    return re.sub(r"\n{3,}", "\n\n", _part(name, fields))
+
+
+def _hashed(text: str, prefix: str) -> str:
+    return with_note(text, prefix, begin="# ", end="")
+
+
+def _fields(export: Export) -> dict[str, str]:
+    """Compute what the templates are filled with."""
+    prefix, upper = export.prefix, export.prefix.upper()
+    code = sorted(name for name in export.sources if name.endswith(".c"))
+    headers = sorted(name for name in export.sources if name.endswith(".h"))
+    n_channels, n_times = export.graph.input_shape
+    names = {"prefix": prefix, "upper": upper, "core_places": " ".join(CORE_PLACES)}
+    with_cmsis_nn = export.target == "cmsis-nn"
+    roots = " ".join(f"-Wl,--undefined={name}" for name in export.functions)
+    return {
+        **names,
+        "provenance": provenance(prefix),
+        "version": __version__,
+        "what": "PPG and acceleration" if n_channels > 1 else "PPG",
+        "n_channels": str(n_channels),
+        "n_times": f"{n_times:,}",
+        "input_bytes": str(n_channels * n_times),
+        "arena_bytes": f"{export.arena_bytes:,} bytes",
+        "state_bytes": f"{export.state_bytes:,}",
+        "alignment": str(ALIGNMENT),
+        "scale": float_literal(export.graph.input_format.scale).rstrip("f"),
+        "zero_point": str(export.graph.input_format.zero_point),
+        "front": export.made_by,
+        "sources": " ".join(code),
+        "headers": " ".join(headers),
+        "cmake_sources": "\n".join(f"  {name}" for name in code),
+        "cmake_cmsis_nn": _part("cmsis_nn.cmake", names) if with_cmsis_nn else "",
+        "make_cmsis_nn": _part("cmsis_nn.mk", names) if with_cmsis_nn else "",
+        "zephyr_sources": "\n".join(f"    ../{name}" for name in code),
+        "kconfig_cmsis_nn": _KCONFIG_CMSIS_NN if with_cmsis_nn else "",
+        "cmsis_row": _CMSIS_ROW.replace("@upper@", upper) if with_cmsis_nn else "",
+        "cores": "\n".join(_core(name, core) for name, core in CORES.items()),
+        "core_names": ", ".join(CORES),
+        "size_roots": f"-Wl,-e,{export.functions[0]} {roots}",
+        "bits": _BITS,
+        **(_window_fields() if export.front_end is None else _stream_fields(export)),
+    }
+
+
+def _window_fields() -> dict[str, str]:
+    return {
+        "union_state": "",
+        "paragraph": "Takes normalised windows; the caller owns all memory.",
+    }
+
+
+def _stream_fields(export: Export) -> dict[str, str]:
+    front, prefix = export.front_end, export.prefix
+    assert front is not None
+    with_acc = front.acc is not None
+    return {
+        "union_state": f"    {prefix}_state state;\n",
+        "paragraph": "Takes samples of the sensors; the caller owns all memory.",
+        "stride": f"{front.stride / front.sampling_rate:g}",
+        "window": f"{front.n_times / front.sampling_rate:g}",
+        "wiring": _wiring(front, prefix),
+        "sensors": "".join(f"- {line}\n" for line in unit_lines(front)),
+        "ppg_rate": f"{front.ppg.rate:g}",
+        "example_acc": " ACC" if with_acc else "",
+        "example_acc_note": _acc_note(front),
+        **(_arduino_acc(front, prefix) if with_acc else dict.fromkeys(_ARDUINO_ACC, "")),
+    }
+
+
+def _wiring(front: FrontEnd, prefix: str) -> str:
+    """Say which function takes which sample, as C."""
+    rate = f"{front.ppg.rate:g} Hz, every {1e6 / front.ppg.rate:.9g} us"
+    if front.acc is None:
+        return f"/* at {rate} */\nint status = {prefix}_push(&state, ppg);"
+    if has_common_push(front):
+        return (
+            f"/* both at {rate} */\nint status = {prefix}_push(&state, ppg, acc_x, acc_y, acc_z);"
+        )
+    acc = f"{front.acc.rate:g} Hz, every {1e6 / front.acc.rate:.9g} us"
+    return (
+        "int status; /* either may complete a window */\n\n"
+        f"/* at {rate} */\n"
+        f"status = {prefix}_push_ppg(&state, ppg);\n\n"
+        f"/* at {acc} */\n"
+        f"status = {prefix}_push_acc(&state, acc_x, acc_y, acc_z);"
+    )
+
+
+def _acc_note(front: FrontEnd) -> str:
+    if front.acc is None:
+        return ""
+    return f" * ACC: a file of counts x,y,z at {front.acc.rate:g} Hz, three on each line.\n"
+
+
+_ARDUINO_ACC = ("arduino_acc", "arduino_times", "arduino_start", "arduino_read_acc")
+
+
+def _arduino_acc(front: FrontEnd, prefix: str) -> dict[str, str]:
+    assert front.acc is not None
+    step = front.acc.step or 1.0
+    return {
+        "arduino_acc": ", an ADXL335\n * (0.33 V for 1 g, at half the supply of 3.3 V) on A1 to A3",
+        "arduino_times": "static unsigned long accTime;\n\n"
+        "/* counts of the converter (10 bits for 3.3 V) to those of the library */\n"
+        "static int16_t acceleration(int pin) {\n"
+        f"  const float countsOfOneG = {float_literal(1 / step)};\n"
+        "  return (int16_t)((analogRead(pin) - 512) / (0.33f / 3.3f * 1024) * countsOfOneG);\n"
+        "}\n",
+        "arduino_start": "  accTime = ppgTime;\n",
+    }
+
+
+def _core(name: str, core: Core) -> str:
+    memory = " ".join(
+        f"-Wl,--defsym={symbol}={value:#x}"
+        for symbol, value in (
+            ("FLASH_START", core.flash_start),
+            ("FLASH_BYTES", core.flash_bytes),
+            ("RAM_START", core.ram_start),
+            ("RAM_BYTES", core.ram_bytes),
+        )
+    )
+    return (
+        f"FLAGS_{name} := {' '.join(core.flags)}\n"
+        f"MACHINE_{name} := {core.machine}\n"
+        f"MEMORY_{name} := {memory}"
+    )
+
+
+_KCONFIG_CMSIS_NN = (
+    "\timply CMSIS_NN if ARMV8_1_M_MVEI\n\timply CMSIS_NN_CONVOLUTION if ARMV8_1_M_MVEI\n"
+)
+_CMSIS_ROW = (
+    "| `CMSIS_NN_DIR`, `CMSIS_CORE_DIR` | your copy of CMSIS-NN, needed on cores with Helium "
+    "(`@upper@_CMSIS_NN=0`: never) |\n"
+)
+_BITS = (
+    "Heart rates are the same integers on every compiler and core, and those of\n"
+    "`MicrocontrollerModel.predict` in Python."
+)

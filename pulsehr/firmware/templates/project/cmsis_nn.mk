@@ -1,0 +1,10 @@
+
+# needed on cores with Helium: folders of CMSIS-NN and CMSIS-Core
+CMSIS_CORE_DIR ?= $(patsubst %/Include/cmsis_compiler.h,%,$(firstword $(wildcard \
+	$(addsuffix /Include/cmsis_compiler.h,$(addprefix $(CMSIS_NN_DIR)/,@core_places@)))))
+ifneq ($(CMSIS_NN_DIR),)
+INCLUDES := -isystem $(CMSIS_NN_DIR)/Include -isystem $(CMSIS_CORE_DIR)/Include
+ifneq ($(filter cortex-m55 cortex-m85,$(CORE)),)
+LIBRARY := $(shell find -L $(CMSIS_NN_DIR)/Source -name '*.c')
+endif
+endif

@@ -1,0 +1,30 @@
+@filter@
+/* All that is kept between calls; its fields are no part of the interface. */
+typedef struct {
+@state@
+} @prefix@_state;
+
+/* Start a stream. Returns @upper@_OK or @upper@_ERROR_NULL. */
+int @prefix@_init(@prefix@_state *state);
+
+/*
+ * Take a sample of the PPG@clause_acc@.
+ * Counts of the PPG beyond 24 bits are limited to them.
+ *
+ * Returns @upper@_READY if a window is complete, @upper@_OK if not@clause_ahead@, or
+ * @upper@_ERROR_NULL.
+ */
+@pushes@
+
+/*
+ * Estimate the heart rate at the end of the newest complete window, once for each window.
+ *
+ * bpm_q8: the heart rate in 1/256 bpm: bpm_q8 / 256 are whole bpm; written only if @upper@_OK is
+ *         returned.
+ *
+ * Call it before more than @upper@_SLACK samples (of the windows' rate) of a sensor have come
+ * after the window, of which a sensor that is ahead uses up what it is ahead.
+ *
+ * Returns @upper@_OK, @upper@_ERROR_NULL, @upper@_ERROR_NOT_READY or @upper@_ERROR_LATE.
+ */
+int @prefix@_heart_rate(@prefix@_state *state, int32_t *bpm_q8);
