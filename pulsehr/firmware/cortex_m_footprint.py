@@ -117,10 +117,13 @@ def link_footprint(
         ["arm-none-eabi-nm", "--print-size", "--size-sort", "--reverse-sort", linked.name], folder
     )
     symbols = {}
+    kinds = set()
     for line in names.splitlines():
-        _, size, _, name = line.split()
+        _, size, kind, name = line.split()
         symbols[name] = int(size, 16)
-    return Footprint(text + data, data + bss, symbols)
+        kinds.add(kind.lower())
+    # without a variable, the linker may still align the end of its section
+    return Footprint(text + data, data + bss if kinds & set("bdgs") else 0, symbols)
 
 
 def stack_bytes(objects: Iterable[Path], root: str) -> int:

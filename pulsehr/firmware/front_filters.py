@@ -101,9 +101,10 @@ def quantized_bandpass(edges: tuple[float, float], rate: float) -> BandPass:
     """Quantize the band-pass and prove that 32 bits hold its signals.
 
     No signal exceeds the largest sample times the sum of the magnitudes of its impulse response,
-    and what rounding adds, under one step at each section, is amplified no more than a sample.
-    With 32-bit signals, sums of products stay under ``7 * 2**60``: the numerator of a section sums
-    to at most 4, its denominator without a0 to less than 3.
+    plus what rounding adds: a remainder under one step in each section, taken from one sample and
+    given to the next, goes through the rest of the filter. With 32-bit signals, sums of products
+    stay under ``7 * 2**60``: the numerator of a section sums to at most 4, its denominator without
+    a0 to less than 3.
 
     Parameters
     ----------
@@ -131,12 +132,25 @@ def quantized_bandpass(edges: tuple[float, float], rate: float) -> BandPass:
     impulse = np.zeros(int(min(40 / max(decay, 1e-9), MAX_RESPONSE)) + 100)
     impulse[0] = 1.0
     responses = [sosfilt(quantized[:n], impulse) for n in (1, 2)]
-    gain = max(1.0, *(float(np.abs(response).sum()) for response in responses))
+    gain = max(1.0, *(_sum_of_magnitudes(response) for response in responses))
     # two samples may lie 2 * PPG_REACH apart
-    bits = math.floor(math.log2((2**31 - 2**10) / (2 * PPG_REACH * gain)))
+    room = 2**31 - 1 - _largest_rounding(quantized, impulse)
+    bits = math.floor(math.log2(room / (2 * PPG_REACH * gain))) if room > 0 else -1
     if bits < 0 or abs(responses[-1][-1]) > 1e-9:
         raise ValueError(
             f"to_microcontroller: the band-pass {edges} Hz at {rate:g} Hz settles too slowly for "
             f"integers of 32 bits: raise its lower edge, or lower the sampling_rate"
         )
     return BandPass(sections.astype(np.int32), bits)
+
+
+def _largest_rounding(sections: NDArray[np.float64], impulse: NDArray[np.float64]) -> float:
+    """Bound what rounding in both sections adds to a signal, in steps of it."""
+    carried = impulse - np.roll(impulse, 1)
+    first, second = (sosfilt([[1.0, 0.0, 0.0, *section[3:]]], carried) for section in sections)
+    through = sosfilt(sections[1:], first)
+    return max(_sum_of_magnitudes(first), _sum_of_magnitudes(through) + _sum_of_magnitudes(second))
+
+
+def _sum_of_magnitudes(response: NDArray[np.float64]) -> float:
+    return float(np.abs(response).sum())

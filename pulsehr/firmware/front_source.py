@@ -306,7 +306,7 @@ def _tables(front: FrontEnd, prefix: str) -> str:
         f"    {{INT64_C({scaling.offset}), {scaling.multiplier}, {scaling.shift}}},"
         for scaling in _table_of(front)
     ]
-    declaration = f"static const {prefix}_scaling {prefix}_scalings[{len(rows)}]"
+    declaration = f"static const {prefix}_sample_scaling {prefix}_scalings[{len(rows)}]"
     return text + f"{declaration} = {{\n" + "\n".join(rows) + "\n};\n"
 
 

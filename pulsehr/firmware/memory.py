@@ -164,7 +164,8 @@ def constant_bytes(layer: QuantizedLayer) -> int:
         return STAGE_BYTES
     if layer.target.bits == 8:
         weights = layer.products.weights
-        return weights.size + len(weights) * SCALE_BYTES + STAGE_BYTES
+        padding = -int(weights[0].size) % VECTOR  # after the last output
+        return weights.size + padding + len(weights) * SCALE_BYTES + STAGE_BYTES
     return layer.products.n_bytes + DENSE_BYTES
 
 

@@ -166,7 +166,7 @@ def _is_table(symbol: str, parts: Parts) -> bool:
     return symbol.endswith(names) or "_layers_" in symbol or symbol.endswith("_segments")
 
 
-_TABLES = ("", "_weights", "_bias", "_multiplier", "_shift")
+_TABLES = ("", "_weights", "_scales", "_bias", "_multiplier", "_shift")
 
 
 def _ram(parts: Parts) -> str:

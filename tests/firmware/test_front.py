@@ -63,6 +63,18 @@ def test_32_bits_hold_the_worst_stream_of_a_band_pass(edges, rate):
     assert np.abs(band.sections[:, 3:].astype(np.int64)).sum(axis=1).max() < 3 * 2**29
 
 
+def test_what_rounding_adds_has_room_where_a_band_pass_amplifies_it():
+    from scipy.signal import lfilter
+
+    # near half the rate, a remainder is amplified by millions, but a sample by less than two
+    band = quantized_bandpass((0.42, 15.999775), 32.0)
+    impulse = np.zeros(1 << 21)
+    impulse[0] = 1
+    carried = lfilter([1, -1], [1, *band.sections[1, 3:] / 2**29], impulse)
+    samples = 2 * PPG_REACH * 2**band.fraction_bits
+    assert 1e6 < np.abs(carried).sum() < 2**31 - samples
+
+
 def test_a_band_that_settles_too_slowly_is_refused():
     with pytest.raises(ValueError, match=r"settles too slowly .*raise its lower edge"):
         quantized_bandpass((1e-5, 4), 1000)

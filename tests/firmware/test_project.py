@@ -311,7 +311,8 @@ def test_make_size_prints_the_flash_that_is_measured(model_of, tmp_path, arm_gcc
         model.write(tmp_path / name)
         printed = check(call([tool("make"), "size"], tmp_path / name))
         text, data, bss = map(int, printed.splitlines()[-1].split()[:3])
-        assert (text + data, bss) == (model.flash_bytes, 0)
+        assert text + data == model.flash_bytes
+        assert bss < 8  # where the linker aligns the end of a section
 
 
 def test_big_endian_is_refused_by_the_compiler(model_of, tmp_path, arm_gcc):

@@ -40,7 +40,7 @@ def test_memory_of_the_paper_student(paper, arm_gcc):
     assert paper.footprint.static_bytes == 0
 
 
-@pytest.mark.xfail(reason="33,924 bytes: kernels and front end are 132 bytes too large")
+@pytest.mark.xfail(reason="34,265 bytes: kernels and front end are 473 bytes too large")
 def test_flash_of_the_paper_student(paper, arm_gcc):
     assert paper.flash_bytes <= MAX_FLASH_BYTES
 
@@ -62,7 +62,7 @@ def test_flash_is_measured_once_and_holds_the_constants(alone, arm_gcc, monkeypa
 
 
 def test_constants_are_the_tables_that_the_linker_sees(paper, arm_gcc):
-    ends = ("weights", "bias", "multiplier", "shift", "segments", "hr_dense", "hr_out")
+    ends = ("weights", "scales", "bias", "multiplier", "shift", "segments", "hr_dense", "hr_out")
     symbols = paper.footprint.symbols
     tables = {name for name in symbols if name.endswith(ends) or "_layers_" in name}
     assert sum(symbols[name] for name in tables) == paper.constant_bytes

@@ -260,7 +260,7 @@ static uint32_t pulsehr_square_root(uint32_t value)
 static void pulsehr_normalize(
     const pulsehr_state *state, int32_t row, int32_t start, int8_t *normalized)
 {
-    pulsehr_scaling scaling = pulsehr_scalings[row];
+    pulsehr_sample_scaling scaling = pulsehr_scalings[row];
     int32_t position = start;
 
 #if PULSEHR_NORMALIZE_WINDOW

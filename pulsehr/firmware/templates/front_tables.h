@@ -11,7 +11,7 @@ typedef struct {
     int64_t offset;
     int32_t multiplier;
     int32_t shift;
-} @prefix@_scaling;
+} @prefix@_sample_scaling;
 
 @tables@
 #endif

@@ -37,12 +37,13 @@ void @prefix@_self_test_window(int32_t vector, int8_t window[@upper@_INPUT_BYTES
 @stream_functions@
 int @prefix@_self_test(void *memory)
 {
-    uint8_t *const arena = memory;
-    int8_t *const window = (int8_t *)memory + @upper@_ARENA_BYTES;
-
     if (memory == NULL) {
         return @upper@_ERROR_NULL;
     }
+
+    uint8_t *const arena = memory;
+    int8_t *const window = (int8_t *)memory + @upper@_ARENA_BYTES;
+
     for (int32_t vector = 0; vector < @upper@_SELF_TEST_WINDOWS; ++vector) {
         int32_t bpm_q8 = 0;
 

@@ -18,14 +18,15 @@ int16_t @prefix@_self_test_acc(int32_t index, int32_t axis)
 /* Push the signals in the order in which they would have been sampled. */
 static int @prefix@_self_test_stream(@prefix@_state *state)
 {
+    int n = 0;
     int32_t i = 0;
 #if @upper@_ACC_FACTOR > 0
     int32_t j = 0;
 #endif
 
-    (void)@prefix@_init(state);
-    for (int n = 0; n < @n_readings@;) {
-        int status;
+    int status = @prefix@_init(state);
+
+    while (n < @n_readings@ && status == @upper@_OK) {
         int32_t bpm_q8 = 0;
 
 #if @upper@_ACC_FACTOR > 0
@@ -44,13 +45,10 @@ static int @prefix@_self_test_stream(@prefix@_state *state)
             status = @prefix@_heart_rate(state, &bpm_q8);
             if (status == @upper@_OK && bpm_q8 == @prefix@_expected_stream[n]) {
                 ++n;
-                continue;
+            } else {
+                status = @upper@_READY; /* not as expected: the end */
             }
-            return @upper@_SELF_TEST_WINDOWS + n + 1;
-        }
-        if (status != @upper@_OK) {
-            return @upper@_SELF_TEST_WINDOWS + n + 1;
         }
     }
-    return 0;
+    return n == @n_readings@ ? 0 : @upper@_SELF_TEST_WINDOWS + n + 1;
 }
