@@ -187,12 +187,32 @@ def _read_call_graphs(
     calls: dict[str, list[str]] = {}
     for path in objects:
         text = path.with_suffix(".ci").read_text(encoding="utf-8")
+        pushed = _pushed_arguments(Path(path))
         for title, n_bytes, kind in re.findall(
             r'^node: \{ title: "([^"]+)" label: "[^"]*?(\d+) bytes \(([^)]*)\)', text, re.M
         ):
-            frames[title] = int(n_bytes), kind
+            frames[title] = int(n_bytes) + pushed.get(title.rpartition(":")[2], 0), kind
         for source, target in re.findall(
             r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"', text, re.M
         ):
             calls.setdefault(source, []).append(target)
     return frames, calls
+
+
+def _pushed_arguments(path: Path) -> dict[str, int]:
+    """Read from machine code what the compiler leaves out of the frame of a function.
+
+    A structure that is passed partly in registers is put together on the stack by the callee,
+    before it pushes registers: at most 16 bytes.
+    """
+    code = call_tool(
+        ["arm-none-eabi-objdump", "--disassemble", "--no-show-raw-insn", path.resolve()],
+        path.resolve().parent,
+    )
+    pushed = {}
+    for name, body in re.findall(r"^[0-9a-f]+ <([^>]+)>:\n((?:[^\n]+\n)*)", code, re.M):
+        before = re.split(r"\t(?:push|stmdb\s+sp!|str[^\n]*\[sp, #-)", body)[0]
+        sizes = [int(size) for size in re.findall(r"\tsub(?:\.?w)?\s+sp, (?:sp, )?#(\d+)", before)]
+        if before != body or sum(sizes) <= 16:
+            pushed[name] = sum(sizes)
+    return pushed

@@ -180,6 +180,21 @@ def test_the_deepest_chain_of_calls_counts(tmp_path, arm_gcc):
     assert 240 <= stack_bytes(cross_compile({"a.c": functions}, tmp_path), "root") <= 280
 
 
+def test_a_structure_that_is_passed_partly_in_registers_counts(tmp_path, arm_gcc):
+    # the callee stores 8 bytes of it beside its frame, which the compiler does not say
+    functions = """
+    typedef struct { int a, b, c; } three;
+    int leaf(const three *t);
+    __attribute__((noinline)) static int split(int i, int j, three t) { return leaf(&t) + i * j; }
+    __attribute__((noinline)) int leaf(const three *t) { return t->a; }
+    int root(int i) { three t = {i, 2, 3}; return split(i, i, t); }
+    """
+    objects = cross_compile({"a.c": functions}, tmp_path, optimize="-O1")
+    text = (tmp_path / "a.ci").read_text()
+    said = int(re.search(r"split\S*\\n(\d+) bytes", text).group(1))
+    assert stack_bytes(objects, "a.c:split") - stack_bytes(objects, "leaf") == said + 8
+
+
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
