@@ -91,6 +91,7 @@ def header_parts(front: FrontEnd, prefix: str, arena_bytes: int) -> HeaderParts:
         (f"{upper}_ERROR_NOT_READY", "(-3)", "no window is complete that was not estimated"),
         (f"{upper}_ERROR_LATE", "(-4)", "samples of the window were overwritten; await the next"),
         (f"{upper}_ERROR_AHEAD", "(-5)", "the sample was refused: push the other sensor's first"),
+        (f"{upper}_ERROR_NOT_STARTED", "(-6)", f"call {prefix}_init first"),
     ]
     return HeaderParts(
         usage=fill("usage_stream.h", fields).rstrip(),

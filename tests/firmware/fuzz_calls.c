@@ -251,6 +251,23 @@ static void burst(stream *all, bytes *from)
     }
 }
 
+/* A state of zeros, as a variable is before it was started */
+static void calls_before_init(void)
+{
+    static const hr_state zeros;
+    hr_state *const state = calloc(1, sizeof *state);
+    int32_t bpm_q8 = 7;
+
+    CHECK(state != NULL);
+    CHECK(hr_push_ppg(state, 1) == HR_ERROR_NOT_STARTED);
+#if WITH_ACC
+    CHECK(hr_push_acc(state, 1, 2, 3) == HR_ERROR_NOT_STARTED);
+#endif
+    CHECK(hr_heart_rate(state, &bpm_q8) == HR_ERROR_NOT_READY && bpm_q8 == 7);
+    CHECK(memcmp(state, &zeros, sizeof zeros) == 0);
+    free(state);
+}
+
 static void null_calls(stream *all)
 {
     static hr_state before;
@@ -327,6 +344,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             break;
         case 1:
             null_calls(&all);
+            calls_before_init();
             break;
         case 2:
             predict(&from);

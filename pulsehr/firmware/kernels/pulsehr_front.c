@@ -184,6 +184,10 @@ static int pulsehr_count_row(pulsehr_state *state)
 /* Take a sample of either sensor or of both (NULL: none), or refuse it */
 static int pulsehr_take(pulsehr_state *state, const int32_t *ppg, const int16_t *acc)
 {
+    if (state->wait <= 0) {
+        return PULSEHR_ERROR_NOT_STARTED;
+    }
+
 #if PULSEHR_PPG_FACTOR > 1
     const int32_t ppg_complete = ppg != NULL && state->ppg_wait == 1 ? 1 : 0;
 #else

@@ -11,8 +11,8 @@ int @prefix@_init(@prefix@_state *state);
  * Take a sample of the PPG@clause_acc@.
  * Counts of the PPG beyond 24 bits are limited to them.
  *
- * Returns @upper@_READY if a window is complete, @upper@_OK if not@clause_ahead@, or
- * @upper@_ERROR_NULL.
+ * Returns @upper@_READY if a window is complete, @upper@_OK if not@clause_ahead@,
+ * @upper@_ERROR_NOT_STARTED or @upper@_ERROR_NULL.
  */
 @pushes@
 
