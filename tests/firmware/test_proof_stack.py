@@ -114,7 +114,7 @@ def bounds_of(name, objects) -> dict[str, int]:
 @pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m55"])
 @pytest.mark.parametrize("name", FRONTS)
 def test_the_stack_is_bounded(name, core, tmp_path, arm_gcc):
-    bounds = bounds_of(name, cross_compile(emitted(name).files, tmp_path, core))
+    bounds = bounds_of(name, cross_compile(emitted(name).sources, tmp_path, core))
     for root, n_bytes in bounds.items():
         assert n_bytes <= (MOST_OF_A_PUSH if root in ("init", "push") else MOST_OF_A_RUN), root
 
@@ -122,7 +122,7 @@ def test_the_stack_is_bounded(name, core, tmp_path, arm_gcc):
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
 def test_the_stack_where_cmsis_nn_runs_is_bounded(core, tmp_path, arm_gcc, cmsis_nn):
     objects = cross_compile(
-        emitted("acc", "cmsis-nn").files,
+        emitted("acc", "cmsis-nn").sources,
         tmp_path,
         core,
         include_dirs=cmsis_nn.include_dirs,
@@ -143,7 +143,7 @@ def test_what_is_used_stays_within_the_bound(name, core, tmp_path, qemu):
         stream=STREAM if is_stream else "",
     )
     header = {"semihosting.h": support_files()["semihosting.h"]}
-    objects = cross_compile({**model.files, **header, "main.c": main}, tmp_path, core)
+    objects = cross_compile({**model.sources, **header, "main.c": main}, tmp_path, core)
     finished = run_image(link_image(objects, tmp_path, core), core)
     assert finished.status == 0, finished.stdout
     bounds = bounds_of(name, objects)
