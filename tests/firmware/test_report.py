@@ -40,7 +40,6 @@ def test_memory_of_the_paper_student(paper, arm_gcc):
     assert paper.footprint.static_bytes == 0
 
 
-@pytest.mark.xfail(reason="34,265 bytes: kernels and front end are 473 bytes too large")
 def test_flash_of_the_paper_student(paper, arm_gcc):
     assert paper.flash_bytes <= MAX_FLASH_BYTES
 
