@@ -294,7 +294,7 @@ def test_cpp_takes_the_header(tmp_path, compiled, missing):
     if shutil.which("g++") is None:
         missing("there is no C++ compiler: install one, such as g++")
     compiled(front_of(bandpass=BAND, clip=True))
-    text = '#include "hr_front.h"\nint start(hr_state *state) { return hr_init(state); }\n'
+    text = '#include "hr.h"\nint start(hr_state *state) { return hr_init(state); }\n'
     (tmp_path / "user.cpp").write_text(text)
     flags = ["-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic"]
     subprocess.run(["g++", *flags, "-c", "user.cpp"], cwd=tmp_path, check=True)

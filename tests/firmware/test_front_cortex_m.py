@@ -14,7 +14,7 @@ STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
 
 #: Pushes in the order in which sensors at 64 and 32 Hz give samples.
 MAIN = """
-#include "hr_front.h"
+#include "hr.h"
 #include "semihosting.h"
 {ppg}
 {acc}
