@@ -23,7 +23,7 @@ from torch import nn
 
 from pulsehr.firmware.cmsis_nn import find_cmsis_nn
 from pulsehr.firmware.integer import quantize_windows, run
-from pulsehr.firmware.microcontroller import TARGETS, MicrocontrollerModel
+from pulsehr.firmware.microcontroller import MicrocontrollerModel
 from pulsehr.firmware.quantization import BPM_STEPS
 
 PEERS = Path(__file__).resolve().parents[1] / "build" / "peers"
@@ -65,14 +65,9 @@ class Export:
     sources: Sequence[Path] = field(default=())
 
 
-def pulsehr_c(network: Network, core: str, target: str, dsp: bool = True) -> Export:
-    """Export by this project."""
-    if target not in TARGETS:
-        raise CannotExportError(f"no target {target!r} in this version")
+def pulsehr_c(network: Network, core: str, target: str, macro: str | None = None) -> Export:
+    """Export by this project, with a macro that chooses other kernels."""
     model = MicrocontrollerModel(network.graph, target=target)
-    switch = f"{model.prefix.upper()}_NO_DSP"
-    if not dsp and not any(switch in text for text in model.sources.values()):
-        raise CannotExportError("no DSP instructions in this version: the same as above")
     windows = quantize_windows(network.windows[:N_RUN], network.graph.input_format)
     infer = """
 #include "pulsehr.h"
@@ -94,7 +89,7 @@ int32_t infer(const void *window)
         infer,
         windows,
         run(network.graph, windows),
-        options=() if dsp else (f"-D{switch}",),
+        options=() if macro is None else (f"-D{model.prefix.upper()}_{macro}",),
         **libraries,
     )
 
@@ -301,8 +296,15 @@ def exporters(folder: Path) -> dict[str, tuple[Callable[[Network, str], Export],
     emx = partial(emx_c, folder=folder)
     return {
         "pulsehr, portable": (partial(pulsehr_c, target="portable"), "-O2"),
-        "pulsehr, portable, no DSP": (partial(pulsehr_c, target="portable", dsp=False), "-O2"),
+        "pulsehr, portable, no DSP": (
+            partial(pulsehr_c, target="portable", macro="NO_DSP"),
+            "-O2",
+        ),
         "pulsehr, CMSIS-NN": (partial(pulsehr_c, target="cmsis-nn"), "-O2"),
+        "pulsehr, CMSIS-NN on every core": (
+            partial(pulsehr_c, target="cmsis-nn", macro="CMSIS_NN=2"),
+            "-O2",
+        ),
         "bakenn, portable": (partial(bakenn, policy="PORTABLE"), "-O2"),
         "bakenn, portable, Conv1d": (
             partial(bakenn, policy="PORTABLE", one_dimensional=True),
