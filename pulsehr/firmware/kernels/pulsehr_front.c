@@ -415,7 +415,7 @@ int pulsehr_heart_rate(pulsehr_state *state, int32_t *bpm_q8)
     }
     state->ready = 0;
 
-    /* rows of each sensor that came after the window */
+    /* rows of each sensor that came after the window, and of the one that is ahead */
     int32_t ppg_late = state->age;
 #if PULSEHR_ACC_FACTOR > 0
     int32_t acc_late = state->age;
@@ -425,11 +425,12 @@ int pulsehr_heart_rate(pulsehr_state *state, int32_t *bpm_q8)
     } else {
         acc_late -= state->lead;
     }
-    if (acc_late > PULSEHR_SLACK) {
-        return PULSEHR_ERROR_LATE;
-    }
+
+    const int32_t late = ppg_late + acc_late - state->age;
+#else
+    const int32_t late = ppg_late;
 #endif
-    if (ppg_late > PULSEHR_SLACK) {
+    if (late > PULSEHR_SLACK) {
         return PULSEHR_ERROR_LATE;
     }
 
