@@ -16,7 +16,7 @@ FAULTS = {
         "age <= HR_SLACK ? 1 : 0",
         "age <= HR_SLACK ? 2 : 0",
     ),
-    "what a sensor is ahead is forgotten": ("two rates", "ppg_late += state->lead", "(void)0"),
+    "what a sensor is ahead is forgotten": ("two rates", "state->lead > 0 ? state->lead : 0", "0"),
     "a refused sample leaves a trace": (
         "acc",
         "return HR_ERROR_AHEAD",
