@@ -65,7 +65,7 @@ def test_a_core_gives_the_heart_rates_of_python_at_every_stride(bandpass, core, 
         acc=array(f"static const int16_t acc[{acc.size}]", acc),
         n_ppg=len(ppg),
     )
-    finished = run_on(core, model.files, main, options=STRICT)
+    finished = run_on(core, model.sources, main, options=STRICT)
     assert finished.status == 0
     got = [int(line) for line in finished.stdout.split()]
     # the last windows lack the samples to which the filter looks ahead

@@ -19,7 +19,6 @@ ACCEPTED = {
     "redundantInitialization": "what a filter or a normalisation replaces, where there is one",
     "unsignedLessThanZero": "the residue of a band-pass, which is 0 without one",
     "unusedStructMember": "what the DSP instructions need",
-    "duplicateAssignExpression": "rows that came after a window, of two sensors",
     "missingIncludeSystem": "headers of the C library, which cppcheck knows by itself",
 }
 

@@ -185,6 +185,9 @@ static int pulsehr_count_row(pulsehr_state *state)
 /* Take a sample of either sensor or of both (NULL: none), or refuse it */
 static int pulsehr_take(pulsehr_state *state, const int32_t *ppg, const int16_t *acc)
 {
+    if (state == NULL) {
+        return PULSEHR_ERROR_NULL;
+    }
     if (state->wait <= 0) {
         return PULSEHR_ERROR_NOT_STARTED;
     }
@@ -380,7 +383,7 @@ int pulsehr_init(pulsehr_state *state)
 
 int pulsehr_push_ppg(pulsehr_state *state, int32_t ppg)
 {
-    return state == NULL ? PULSEHR_ERROR_NULL : pulsehr_take(state, &ppg, NULL);
+    return pulsehr_take(state, &ppg, NULL);
 }
 
 #if PULSEHR_ACC_FACTOR > 0
@@ -388,7 +391,7 @@ int pulsehr_push_acc(pulsehr_state *state, int16_t acc_x, int16_t acc_y, int16_t
 {
     const int16_t acc[3] = {acc_x, acc_y, acc_z};
 
-    return state == NULL ? PULSEHR_ERROR_NULL : pulsehr_take(state, NULL, acc);
+    return pulsehr_take(state, NULL, acc);
 }
 #endif
 
@@ -397,7 +400,7 @@ int pulsehr_push(pulsehr_state *state, int32_t ppg, int16_t acc_x, int16_t acc_y
 {
     const int16_t acc[3] = {acc_x, acc_y, acc_z};
 
-    return state == NULL ? PULSEHR_ERROR_NULL : pulsehr_take(state, &ppg, acc);
+    return pulsehr_take(state, &ppg, acc);
 }
 #elif PULSEHR_ACC_FACTOR == 0
 int pulsehr_push(pulsehr_state *state, int32_t ppg)
@@ -417,18 +420,12 @@ int pulsehr_heart_rate(pulsehr_state *state, int32_t *bpm_q8)
     state->ready = 0;
 
     /* rows of each sensor that came after the window, and of the one that is ahead */
-    int32_t ppg_late = state->age;
 #if PULSEHR_ACC_FACTOR > 0
-    int32_t acc_late = state->age;
-
-    if (state->lead > 0) {
-        ppg_late += state->lead;
-    } else {
-        acc_late -= state->lead;
-    }
-
-    const int32_t late = ppg_late + acc_late - state->age;
+    const int32_t ppg_late = state->age + (state->lead > 0 ? state->lead : 0);
+    const int32_t acc_late = ppg_late - state->lead;
+    const int32_t late = ppg_late > acc_late ? ppg_late : acc_late;
 #else
+    const int32_t ppg_late = state->age;
     const int32_t late = ppg_late;
 #endif
     if (late > PULSEHR_SLACK) {
