@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pulsehr.firmware.c_files import fill
+from pulsehr.firmware.c_files import fill, rename
+from pulsehr.firmware.c_source import OPERATORS
 from pulsehr.firmware.c_text import defines
 from pulsehr.firmware.front import FrontEnd, design_front
 from pulsehr.firmware.front_source import front_files, header_parts, state_bytes, stream_file
@@ -116,6 +117,7 @@ class CompiledFront:
             **front_files(front, "hr"),
             "hr.h": header,
             "hr_network.h": fill("network.h", fields),
+            **{f"hr{end}": rename(name, "hr") for name, end in OPERATORS.items()},
             "hr_stream.c": stream_file("hr"),
             "stub.c": STUB,
         }

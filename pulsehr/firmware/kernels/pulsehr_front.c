@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "pulsehr_front_tables.h"
+#include "pulsehr_kernels.h"
 #include "pulsehr_network.h"
 
 #define PULSEHR_RING (PULSEHR_N_TIMES + PULSEHR_SLACK)
@@ -104,9 +105,9 @@ static void pulsehr_take_ppg(pulsehr_state *state, int32_t sample, int32_t compl
     for (int32_t i = 0; i < PULSEHR_PPG_PAST; ++i) {
         sum += (int64_t)pulsehr_tap(pulsehr_ppg_taps, i, PULSEHR_PPG_TAPS) * state->ppg_past[i];
     }
-    memmove(
-        state->ppg_past, state->ppg_past + PULSEHR_PPG_FACTOR,
-        sizeof state->ppg_past - PULSEHR_PPG_FACTOR * sizeof state->ppg_past[0]);
+    pulsehr_move_down(
+        state->ppg_past, PULSEHR_PPG_FACTOR * (int32_t)sizeof state->ppg_past[0],
+        (PULSEHR_PPG_PAST - PULSEHR_PPG_FACTOR) * (int32_t)sizeof state->ppg_past[0]);
     state->ppg_wait = PULSEHR_PPG_FACTOR;
     value = pulsehr_saturate(pulsehr_rounded(sum), PULSEHR_PPG_MIN, PULSEHR_PPG_MAX);
 #else
@@ -158,9 +159,9 @@ static void pulsehr_take_acc(pulsehr_state *state, const int16_t sample[3], int3
         state->acc[axis][state->acc_next] = (int16_t)value;
     }
 #if PULSEHR_ACC_FACTOR > 1
-    memmove(
-        state->acc_past, state->acc_past + PULSEHR_ACC_FACTOR,
-        sizeof state->acc_past - PULSEHR_ACC_FACTOR * sizeof state->acc_past[0]);
+    pulsehr_move_down(
+        state->acc_past, PULSEHR_ACC_FACTOR * (int32_t)sizeof state->acc_past[0],
+        (PULSEHR_ACC_PAST - PULSEHR_ACC_FACTOR) * (int32_t)sizeof state->acc_past[0]);
     state->acc_wait = PULSEHR_ACC_FACTOR;
 #endif
     state->acc_next = pulsehr_after(state->acc_next, PULSEHR_RING);

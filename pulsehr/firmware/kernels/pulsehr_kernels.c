@@ -326,6 +326,24 @@ static void pulsehr_mean_pool(
     }
 }
 
+void pulsehr_move_down(void *memory, int32_t step, int32_t n)
+{
+    int8_t *bytes = memory;
+    int32_t k = 0;
+
+    for (; k + 4 <= n; k += 4) {
+        uint32_t word;
+
+        memcpy(&word, bytes + k + step, sizeof word);
+        memcpy(bytes + k, &word, sizeof word);
+        PULSEHR_HIDE(bytes); /* or compilers call memmove */
+    }
+    for (; k < n; ++k) {
+        bytes[k] = bytes[k + step];
+        PULSEHR_HIDE(bytes);
+    }
+}
+
 /* How many outputs the steps of a layer's input that are held give */
 static int32_t pulsehr_ready(const pulsehr_layer *layer, int32_t held, int32_t is_last)
 {
@@ -388,7 +406,7 @@ void pulsehr_run_segment(const pulsehr_segment *segment, int32_t row, uint8_t *a
             if (index == 0) {
                 input += used * layer->depth;
             } else {
-                memmove(lines, lines + used * layer->depth, (size_t)(held[index] * layer->depth));
+                pulsehr_move_down(lines, used * layer->depth, held[index] * layer->depth);
             }
         }
         output += n * segment->output_step;

@@ -78,6 +78,9 @@ typedef struct {
     int32_t low, high;
 } pulsehr_dense_layer;
 
+/* Move n bytes down by `step`. Not memmove, whose usual forms take more flash than the pools. */
+void pulsehr_move_down(void *memory, int32_t step, int32_t n);
+
 /* Run a row through a segment; its input lies in the arena, after the first layer's padding. */
 void pulsehr_run_segment(const pulsehr_segment *segment, int32_t row, uint8_t *arena);
 
