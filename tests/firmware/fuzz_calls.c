@@ -251,6 +251,28 @@ static void burst(stream *all, bytes *from)
     }
 }
 
+/* Windows one after the other, each of them asked for in time */
+static void windows_in_time(stream *all, bytes *from)
+{
+    const uint32_t n = take(from, 1) % 14;
+    uint32_t noise = take(from, 2);
+
+    for (uint32_t i = 0; i < n; ++i) {
+        const int64_t n_windows = all->n_windows;
+
+        for (int32_t k = 0; k < 8 * HR_N_TIMES && all->n_windows == n_windows; ++k) {
+            const int32_t ppg = (int32_t)(noise = noise * 1664525u + 1013904223u);
+            const int16_t acc[3] = {(int16_t)k, (int16_t)-k, (int16_t)(ppg % 4096)};
+
+            push(all, &ppg, NULL);
+            if (WITH_ACC) {
+                push(all, NULL, acc);
+            }
+        }
+        heart_rate(all, (int)n);
+    }
+}
+
 /* A state of zeros, as a variable is before it was started */
 static void calls_before_init(void)
 {
@@ -326,6 +348,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static stream all;
     bytes from = {data, data + size};
+    int once = 1;
 
     all.tested = malloc(sizeof *all.tested);
     all.second = malloc(sizeof *all.second);
@@ -352,8 +375,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         case 3:
         case 4:
         case 5:
-        case 6:
             burst(&all, &from);
+            break;
+        case 6:
+            if (once) { /* it takes long */
+                windows_in_time(&all, &from);
+                once = 0;
+            }
             break;
         case 7:
         case 8:
