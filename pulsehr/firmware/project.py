@@ -86,6 +86,7 @@ def c_project(export: Export) -> dict[str, str]:
         **{path: _hashed(_part(name, fields), export.prefix) for path, name in hashed.items()},
         **{path: with_note(text, export.prefix) for path, text in commented.items()},
         "README.md": _page(f"README_{kind}.md", fields),
+        "LICENSE": _part("LICENSE", fields),
     }
 
 
@@ -114,6 +115,7 @@ def arduino_library(export: Export) -> dict[str, str]:
         f"examples/{example}/{example}.ino": with_note(sketch, export.prefix),
         "library.properties": _hashed(_part("library.properties", fields), export.prefix),
         "README.md": _page(f"README_{kind}.md", fields),
+        "LICENSE": _part("LICENSE", fields),
     }
 
 
@@ -134,7 +136,7 @@ def _page(name: str, fields: Mapping[str, str]) -> str:
 
 
 def _hashed(text: str, prefix: str) -> str:
-    return with_note(text, prefix, begin="# ", end="")
+    return with_note(text, prefix, begin="# ", between="# ", end="")
 
 
 def _fields(export: Export) -> dict[str, str]:
@@ -167,6 +169,8 @@ def _fields(export: Export) -> dict[str, str]:
         "make_cmsis_nn": _part("cmsis_nn.mk", names) if with_cmsis_nn else "",
         "zephyr_sources": "\n".join(f"    ../{name}" for name in code),
         "kconfig_cmsis_nn": _KCONFIG_CMSIS_NN if with_cmsis_nn else "",
+        "license": _LICENSE + (_LICENSE_CMSIS_NN if with_cmsis_nn else ""),
+        "architectures": _ARCHITECTURES,
         "cmsis_row": _CMSIS_ROW.replace("@upper@", upper) if with_cmsis_nn else "",
         "cores": "\n".join(_core(name, core) for name, core in CORES.items()),
         "core_names": ", ".join(CORES),
@@ -238,7 +242,8 @@ def _arduino_acc(front: FrontEnd, prefix: str) -> dict[str, str]:
         "/* counts of the converter (10 bits for 3.3 V) to those of the library */\n"
         "static int16_t acceleration(int pin) {\n"
         f"  const float countsOfOneG = {float_literal(1 / step)};\n"
-        "  return (int16_t)((analogRead(pin) - 512) / (0.33f / 3.3f * 1024) * countsOfOneG);\n"
+        "  float counts = (analogRead(pin) - 512) / (0.33f / 3.3f * 1024) * countsOfOneG;\n"
+        "  return (int16_t)constrain(counts, -32768.0f, 32767.0f);\n"
         "}\n",
         "arduino_start": "  accTime = ppgTime;\n",
     }
@@ -268,6 +273,13 @@ _CMSIS_ROW = (
     "| `CMSIS_NN_DIR`, `CMSIS_CORE_DIR` | your copy of CMSIS-NN, needed on cores with Helium "
     "(`@upper@_CMSIS_NN=0`: never) |\n"
 )
+#: Arduino's names of 32-bit cores; those of 8 bits have too little RAM.
+_ARCHITECTURES = (
+    "samd,sam,mbed,mbed_nano,mbed_nicla,mbed_portenta,mbed_giga,mbed_opta,mbed_rp2040,rp2040,"
+    "nrf52,renesas,renesas_uno,renesas_portenta,stm32,esp32,apollo3"
+)
+_LICENSE = "The code is BSD-3-Clause (`LICENSE`); the weights are yours."
+_LICENSE_CMSIS_NN = " CMSIS-NN has its own license, Apache-2.0."
 _BITS = (
     "Heart rates are the same integers on every compiler and core, and those of\n"
     "`MicrocontrollerModel.predict` in Python."
