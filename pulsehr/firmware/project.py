@@ -11,10 +11,11 @@ from pulsehr.firmware.c_files import fill, provenance, with_note
 from pulsehr.firmware.c_text import float_literal
 from pulsehr.firmware.cmsis_nn import CORE_PLACES
 from pulsehr.firmware.cortex_m import CORES, Core, support_files
-from pulsehr.firmware.front import FrontEnd
+from pulsehr.firmware.front import SLACK, FrontEnd
 from pulsehr.firmware.front_source import has_common_push, unit_lines
 from pulsehr.firmware.memory import ALIGNMENT
 from pulsehr.firmware.quantization import QuantizedGraph
+from pulsehr.firmware.self_test import N_WINDOWS, n_readings
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,10 @@ def _stream_fields(export: Export) -> dict[str, str]:
     with_acc = front.acc is not None
     return {
         "union_state": f"    {prefix}_state state;\n",
+        "first": f"{front.first_seconds:.2f}",
+        "n_macs": f"{export.graph.n_macs:,}",
+        "n_self_test": str(N_WINDOWS + n_readings(front)),
+        "two_sensors": _two_sensors(front, prefix) if with_acc else "",
         "paragraph": "Takes samples of the sensors; the caller owns all memory.",
         "stride": f"{front.stride / front.sampling_rate:g}",
         "window": f"{front.n_times / front.sampling_rate:g}",
@@ -221,6 +226,21 @@ def _wiring(front: FrontEnd, prefix: str) -> str:
         f"status = {prefix}_push_ppg(&state, ppg);\n\n"
         f"/* at {acc} */\n"
         f"status = {prefix}_push_acc(&state, acc_x, acc_y, acc_z);"
+    )
+
+
+def _two_sensors(front: FrontEnd, prefix: str) -> str:
+    """Say how two sensors stay together."""
+    assert front.acc is not None
+    upper, row = prefix.upper(), 1e3 / front.sampling_rate
+    more = front.ppg.factor - front.acc.factor
+    first = f"the {'PPG' if more > 0 else 'acceleration'} first, " if more else ""
+    return (
+        f"- Drive both sensors from one clock, or repeat or drop a sample when they part by\n"
+        f"  more than {row:.4g} ms.\n"
+        f"- Empty FIFOs in turn, {first}at most {SLACK * row:.4g} ms at a time.\n"
+        f"- `{upper}_ERROR_AHEAD`: keep the sample, push the other sensor's, then try it again.\n"
+        f"  If it stays, samples were lost: call `{prefix}_init`.\n"
     )
 
 

@@ -98,7 +98,21 @@ def test_the_readme_wires_the_sensors(model_of):
     assert "int status = hr_push(&state, ppg);" in model_of("ppg alone").files["README.md"]
     assert "input is a normalised window" in model_of("alone").files["README.md"]
     for name in MODELS:
-        assert len(model_of(name).files["README.md"].splitlines()) <= 60
+        assert len(model_of(name).files["README.md"].splitlines()) <= 80
+
+
+def test_the_readme_says_when_the_first_heart_rate_comes(model_of):
+    # 64 rows: sample 63 of 32 Hz, or sample 126 + 9 of 64 Hz, whose filter looks 9 samples ahead
+    for name, seconds in (("one rate", "1.97"), ("paper", "2.11")):
+        page = model_of(name).files["README.md"]
+        assert f"first heart rate comes {seconds} s after `hr_init`" in page
+
+
+def test_the_readme_says_how_two_sensors_stay_together(model_of):
+    two = model_of("paper").files["README.md"]
+    assert "Empty FIFOs in turn, the PPG first, at most 250 ms at a time" in two
+    assert "`HR_ERROR_AHEAD`: keep the sample" in two
+    assert "FIFOs" not in model_of("ppg alone").files["README.md"]
 
 
 def test_the_header_has_periods_and_status_codes(model_of):
@@ -191,6 +205,35 @@ def test_the_example_refuses_what_it_cannot_read(model_of, tmp_path, compiler, t
         done = call(["build/hr_example", *arguments], tmp_path)
         assert done.returncode == 2
         assert done.stderr
+
+
+@pytest.mark.parametrize("line", ["", "1.5", "1,2", "99999999999", "1;2;3;4", "1,2,40000"])
+@pytest.mark.parametrize("bad", ["ppg.csv", "acc.csv"])
+def test_the_example_names_the_line_that_it_cannot_read(
+    bad, line, model_of, tmp_path, compiler, tool
+):
+    model_of("paper").write(tmp_path)
+    check(call([tool("make"), f"CC={compiler}"], tmp_path))
+    (tmp_path / "ppg.csv").write_text("5\n" * 20)
+    (tmp_path / "acc.csv").write_text("1, 2; -3\r\n" * 20)
+    assert check(call(["build/hr_example", "ppg.csv", "acc.csv"], tmp_path)) == ""
+    lines = (tmp_path / bad).read_text().splitlines()
+    (tmp_path / bad).write_text("\n".join([*lines[:2], line, *lines[2:]]))
+    done = call(["build/hr_example", "ppg.csv", "acc.csv"], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{bad}: line 3: ")
+
+
+@pytest.mark.parametrize("damage", ["1 2 3\n", "1 x\n", "200\n"])
+def test_the_example_names_the_window_that_it_cannot_read(
+    damage, model_of, tmp_path, compiler, tool
+):
+    model_of("alone").write(tmp_path)
+    check(call([tool("make"), f"CC={compiler}"], tmp_path))
+    (tmp_path / "windows.csv").write_text(" ".join(["1"] * 256) + "\n" + damage)
+    done = call(["build/hr_example", "windows.csv"], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("windows.csv: window 2: ")
 
 
 def test_make_test_fails_on_a_damaged_weight(model_of, tmp_path, compiler, tool):
