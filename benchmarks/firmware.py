@@ -178,7 +178,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--published", type=Path, help="folder of the paper's published weights")
     parser.add_argument("--cores", nargs="+", default=["cortex-m4", "cortex-m7", "cortex-m55"])
-    parser.add_argument("--networks", nargs="+", default=["student", "small"])
+    networks = ["student", "small"]
+    parser.add_argument("--networks", nargs="+", choices=networks, default=networks)
     parser.add_argument("--only", default="", help="regular expression of exporters")
     parser.add_argument(
         "--functions", type=int, default=0, help="instructions of so many functions"

@@ -82,7 +82,10 @@ int32_t infer(const void *window)
     if target == "cmsis-nn":
         vendored = PEERS / "bakenn" / "backend" / "cmsis_nn" / "vendor" / "cmsis_nn"
         os.environ.setdefault("CMSIS_NN_DIR", str(vendored))
-        found = find_cmsis_nn()
+        try:
+            found = find_cmsis_nn()
+        except RuntimeError as error:
+            raise CannotExportError(f"no CMSIS-NN: run 'make peers' ({error})") from error
         libraries = {"include_dirs": found.include_dirs, "sources": found.sources}
     return Export(
         model.sources,

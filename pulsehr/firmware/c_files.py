@@ -8,6 +8,9 @@ from importlib.resources import files
 
 from pulsehr._version import __version__
 
+#: In a comment on top of each file.
+LICENSE = "SPDX-License-Identifier: BSD-3-Clause"
+
 
 def fill(name: str, fields: Mapping[str, str]) -> str:
     """Read a template and replace each @name@ by its field."""
@@ -26,10 +29,13 @@ def provenance(prefix: str) -> str:
     return f"Written by pulsehr {__version__} with prefix {prefix}"
 
 
-def with_note(text: str, prefix: str, begin: str = "/* ", end: str = " */") -> str:
-    """Put a comment with the provenance on top; parts that were left out leave no gap."""
+def with_note(
+    text: str, prefix: str, begin: str = "/* ", between: str = " * ", end: str = " */"
+) -> str:
+    """Put a comment with provenance and license on top; what was left out leaves no gap."""
     closed = re.sub(r"\n{3,}", "\n\n", text).rstrip()
-    return f"{begin}{provenance(prefix)}: export the model again to change it.{end}\n{closed}\n"
+    made = f"{begin}{provenance(prefix)}: export the model again to change it."
+    return f"{made}\n{between}{LICENSE}{end}\n{closed}\n"
 
 
 def _read(folder: str, name: str) -> str:

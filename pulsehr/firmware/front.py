@@ -85,6 +85,13 @@ class FrontEnd:
         return self.n_times + SLACK
 
     @property
+    def first_seconds(self) -> float:
+        """Time from the first sample to the first complete window."""
+        last = self.n_times - 1
+        sensors = [sensor for sensor in (self.ppg, self.acc) if sensor is not None]
+        return max((last * y.factor + y.lookahead) / y.rate for y in sensors)
+
+    @property
     def residue(self) -> int:
         """Span of a PPG window up to which it is flat, in its finest steps."""
         return 0 if self.bandpass is None else RESIDUE

@@ -80,6 +80,7 @@ def header_parts(front: FrontEnd, prefix: str, arena_bytes: int) -> HeaderParts:
         "upper": upper,
         "example_push": _example_push(front, prefix),
         "units": "\n".join(f" * {line}" for line in unit_lines(front)),
+        "or_ahead": f" {upper}_ERROR_AHEAD that stays means the same." if with_acc else "",
         "filter": "" if front.bandpass is None else _FILTER.replace("@prefix@", prefix),
         "state": _state(front, prefix, arena_bytes),
         "clause_acc": ", of the acceleration, or of both" if with_acc else "",
@@ -206,7 +207,7 @@ def _example_push(front: FrontEnd, prefix: str) -> str:
 
 def unit_lines(front: FrontEnd) -> list[str]:
     """Say what samples are, a line for each sensor."""
-    ppg = "any unit, as gain and offset drop out"
+    ppg = "any unit, as offset and positive gain drop out"
     if front.ppg.step is not None:
         ppg = f"counts of {front.ppg.step:.9g} units of the PPG of training"
     lines = [f"ppg: {front.ppg.rate:g} Hz, {ppg}"]

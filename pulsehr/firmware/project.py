@@ -11,10 +11,11 @@ from pulsehr.firmware.c_files import fill, provenance, with_note
 from pulsehr.firmware.c_text import float_literal
 from pulsehr.firmware.cmsis_nn import CORE_PLACES
 from pulsehr.firmware.cortex_m import CORES, Core, support_files
-from pulsehr.firmware.front import FrontEnd
+from pulsehr.firmware.front import SLACK, FrontEnd
 from pulsehr.firmware.front_source import has_common_push, unit_lines
 from pulsehr.firmware.memory import ALIGNMENT
 from pulsehr.firmware.quantization import QuantizedGraph
+from pulsehr.firmware.self_test import N_WINDOWS, n_readings
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def c_project(export: Export) -> dict[str, str]:
         **{path: _hashed(_part(name, fields), export.prefix) for path, name in hashed.items()},
         **{path: with_note(text, export.prefix) for path, text in commented.items()},
         "README.md": _page(f"README_{kind}.md", fields),
+        "LICENSE": _part("LICENSE", fields),
     }
 
 
@@ -114,6 +116,7 @@ def arduino_library(export: Export) -> dict[str, str]:
         f"examples/{example}/{example}.ino": with_note(sketch, export.prefix),
         "library.properties": _hashed(_part("library.properties", fields), export.prefix),
         "README.md": _page(f"README_{kind}.md", fields),
+        "LICENSE": _part("LICENSE", fields),
     }
 
 
@@ -134,7 +137,7 @@ def _page(name: str, fields: Mapping[str, str]) -> str:
 
 
 def _hashed(text: str, prefix: str) -> str:
-    return with_note(text, prefix, begin="# ", end="")
+    return with_note(text, prefix, begin="# ", between="# ", end="")
 
 
 def _fields(export: Export) -> dict[str, str]:
@@ -167,6 +170,8 @@ def _fields(export: Export) -> dict[str, str]:
         "make_cmsis_nn": _part("cmsis_nn.mk", names) if with_cmsis_nn else "",
         "zephyr_sources": "\n".join(f"    ../{name}" for name in code),
         "kconfig_cmsis_nn": _KCONFIG_CMSIS_NN if with_cmsis_nn else "",
+        "license": _LICENSE + (_LICENSE_CMSIS_NN if with_cmsis_nn else ""),
+        "architectures": _ARCHITECTURES,
         "cmsis_row": _CMSIS_ROW.replace("@upper@", upper) if with_cmsis_nn else "",
         "cores": "\n".join(_core(name, core) for name, core in CORES.items()),
         "core_names": ", ".join(CORES),
@@ -189,6 +194,10 @@ def _stream_fields(export: Export) -> dict[str, str]:
     with_acc = front.acc is not None
     return {
         "union_state": f"    {prefix}_state state;\n",
+        "first": f"{front.first_seconds:.2f}",
+        "n_macs": f"{export.graph.n_macs:,}",
+        "n_self_test": str(N_WINDOWS + n_readings(front)),
+        "two_sensors": _two_sensors(front, prefix) if with_acc else "",
         "paragraph": "Takes samples of the sensors; the caller owns all memory.",
         "stride": f"{front.stride / front.sampling_rate:g}",
         "window": f"{front.n_times / front.sampling_rate:g}",
@@ -220,6 +229,21 @@ def _wiring(front: FrontEnd, prefix: str) -> str:
     )
 
 
+def _two_sensors(front: FrontEnd, prefix: str) -> str:
+    """Say how two sensors stay together."""
+    assert front.acc is not None
+    upper, row = prefix.upper(), 1e3 / front.sampling_rate
+    more = front.ppg.factor - front.acc.factor
+    first = f"the {'PPG' if more > 0 else 'acceleration'} first, " if more else ""
+    return (
+        f"- Drive both sensors from one clock, or repeat or drop a sample when they part by\n"
+        f"  more than {row:.4g} ms.\n"
+        f"- Empty FIFOs in turn, {first}at most {SLACK * row:.4g} ms at a time.\n"
+        f"- `{upper}_ERROR_AHEAD`: keep the sample, push the other sensor's, then try it again.\n"
+        f"  If it stays, samples were lost: call `{prefix}_init`.\n"
+    )
+
+
 def _acc_note(front: FrontEnd) -> str:
     if front.acc is None:
         return ""
@@ -238,7 +262,8 @@ def _arduino_acc(front: FrontEnd, prefix: str) -> dict[str, str]:
         "/* counts of the converter (10 bits for 3.3 V) to those of the library */\n"
         "static int16_t acceleration(int pin) {\n"
         f"  const float countsOfOneG = {float_literal(1 / step)};\n"
-        "  return (int16_t)((analogRead(pin) - 512) / (0.33f / 3.3f * 1024) * countsOfOneG);\n"
+        "  float counts = (analogRead(pin) - 512) / (0.33f / 3.3f * 1024) * countsOfOneG;\n"
+        "  return (int16_t)constrain(counts, -32768.0f, 32767.0f);\n"
         "}\n",
         "arduino_start": "  accTime = ppgTime;\n",
     }
@@ -268,6 +293,13 @@ _CMSIS_ROW = (
     "| `CMSIS_NN_DIR`, `CMSIS_CORE_DIR` | your copy of CMSIS-NN, needed on cores with Helium "
     "(`@upper@_CMSIS_NN=0`: never) |\n"
 )
+#: Arduino's names of 32-bit cores; those of 8 bits have too little RAM.
+_ARCHITECTURES = (
+    "samd,sam,mbed,mbed_nano,mbed_nicla,mbed_portenta,mbed_giga,mbed_opta,mbed_rp2040,rp2040,"
+    "nrf52,renesas,renesas_uno,renesas_portenta,stm32,esp32,apollo3"
+)
+_LICENSE = "The code is BSD-3-Clause (`LICENSE`); the weights are yours."
+_LICENSE_CMSIS_NN = " CMSIS-NN has its own license, Apache-2.0."
 _BITS = (
     "Heart rates are the same integers on every compiler and core, and those of\n"
     "`MicrocontrollerModel.predict` in Python."

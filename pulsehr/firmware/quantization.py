@@ -171,6 +171,11 @@ class QuantizedGraph:
     input_format: Format
     layers: tuple[QuantizedLayer, ...]
 
+    @property
+    def n_macs(self) -> int:
+        """Multiplications of one window."""
+        return sum(layer.layer.n_macs(layer.source_shape) for layer in self.layers)
+
 
 def quantize(graph: Graph, ranges: Mapping[str, tuple[float, float]]) -> QuantizedGraph:
     """Choose the integers of a network from the ranges of its tensors.

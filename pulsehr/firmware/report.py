@@ -93,8 +93,7 @@ def _layers(parts: Parts) -> str:
         rows.append((layer.name, f"{height} x {width} x {depth}", *sizes))
     n_segments = len(parts.plan.schedule.segments)
     rows.append(("segments", "", "", f"{SEGMENT_BYTES * n_segments:,}", ""))
-    total = sum(layer.layer.n_macs(layer.source_shape) for layer in parts.graph.layers)
-    rows.append(("total", "", f"{total:,}", f"{parts.plan.constant_bytes:,}", ""))
+    rows.append(("total", "", f"{parts.graph.n_macs:,}", f"{parts.plan.constant_bytes:,}", ""))
     titles = ("layer", "output", "MACs", "constants (B)", "whole tensor (B)")
     return "\n".join(["Layers", *_table(titles, rows)])
 

@@ -127,7 +127,7 @@ def expected_heart_rates(graph: QuantizedGraph, front: FrontEnd) -> NDArray[np.i
     ndarray of int32, shape (n_readings,)
         One for each stride.
     """
-    ends = front.n_times + front.stride * np.arange(_n_readings(front))
+    ends = front.n_times + front.stride * np.arange(n_readings(front))
     n_ppg, n_acc = (
         0 if sensor is None else int(ends[-1]) * sensor.factor + sensor.lookahead
         for sensor in (front.ppg, front.acc)
@@ -195,7 +195,7 @@ def _stream_fields(front: FrontEnd, prefix: str) -> dict[str, str]:
     return {
         "signals": "\n/* Make up sample `index` of the stream, in counts. */\n"
         + "".join(f"{line}\n" for line in lines),
-        "n_readings": str(_n_readings(front)),
+        "n_readings": str(n_readings(front)),
         "ppg_centre": str(levels[0][0]),
         "ppg_gain": str(levels[0][1]),
         "ppg_period": str(_period(front.ppg, BEAT)),
@@ -206,7 +206,8 @@ def _stream_fields(front: FrontEnd, prefix: str) -> dict[str, str]:
     }
 
 
-def _n_readings(front: FrontEnd) -> int:
+def n_readings(front: FrontEnd) -> int:
+    """Count the heart rates of the made-up stream."""
     return N_READINGS + (CLIP_LENGTH if front.clip else 0)
 
 

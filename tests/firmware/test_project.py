@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_the_files_of_the_layout_for_c(name, target, model_of):
     library = {"hr.c", "hr.h", "hr_network.h"}
     library |= {f"hr_{part}.{end}" for part in ("kernels", "self_test", "weights") for end in "ch"}
     assert set(model.sources) == library | front | quantize | cmsis_nn
-    around = {"CMakeLists.txt", "Makefile", "README.md", "example/main.c"}
+    around = {"CMakeLists.txt", "LICENSE", "Makefile", "README.md", "example/main.c"}
     around |= {f"zephyr/{file}" for file in ("CMakeLists.txt", "Kconfig", "module.yml")}
     qemu = ("cortex_m.ld", "main.c", "semihosting.c", "semihosting.h", "startup.c")
     assert set(model.files) == {*model.sources, *around, *(f"qemu/{file}" for file in qemu)}
@@ -77,6 +78,7 @@ def test_files_are_complete_and_say_who_wrote_them(name, layout, model_of):
         assert text.endswith("\n"), path
         assert "\n\n\n" not in text, path
         if path.endswith((".c", ".h", ".ino")):
+            assert "SPDX-License-Identifier: BSD-3-Clause" in text.split("*/")[0], path
             assert max(map(len, text.splitlines())) <= 100, path
 
 
@@ -96,7 +98,21 @@ def test_the_readme_wires_the_sensors(model_of):
     assert "int status = hr_push(&state, ppg);" in model_of("ppg alone").files["README.md"]
     assert "input is a normalised window" in model_of("alone").files["README.md"]
     for name in MODELS:
-        assert len(model_of(name).files["README.md"].splitlines()) <= 60
+        assert len(model_of(name).files["README.md"].splitlines()) <= 80
+
+
+def test_the_readme_says_when_the_first_heart_rate_comes(model_of):
+    # 64 rows: sample 63 of 32 Hz, or sample 126 + 9 of 64 Hz, whose filter looks 9 samples ahead
+    for name, seconds in (("one rate", "1.97"), ("paper", "2.11")):
+        page = model_of(name).files["README.md"]
+        assert f"first heart rate comes {seconds} s after `hr_init`" in page
+
+
+def test_the_readme_says_how_two_sensors_stay_together(model_of):
+    two = model_of("paper").files["README.md"]
+    assert "Empty FIFOs in turn, the PPG first, at most 250 ms at a time" in two
+    assert "`HR_ERROR_AHEAD`: keep the sample" in two
+    assert "FIFOs" not in model_of("ppg alone").files["README.md"]
 
 
 def test_the_header_has_periods_and_status_codes(model_of):
@@ -112,6 +128,14 @@ def test_the_header_has_periods_and_status_codes(model_of):
     ):
         assert f"#define HR_{status} " in header
     assert "HR_READY" not in model_of("alone").files["hr.h"]
+
+
+def test_the_folder_has_the_license_of_the_project(model_of):
+    text = (Path(__file__).parents[2] / "LICENSE").read_text()
+    for layout in ("c", "arduino"):
+        files = model_of("paper", layout=layout, target="cmsis-nn").files
+        assert files["LICENSE"].endswith(text)
+        assert "the weights are yours. CMSIS-NN has its own license" in files["README.md"]
 
 
 def test_an_unknown_layout_is_refused(model_of):
@@ -181,6 +205,35 @@ def test_the_example_refuses_what_it_cannot_read(model_of, tmp_path, compiler, t
         done = call(["build/hr_example", *arguments], tmp_path)
         assert done.returncode == 2
         assert done.stderr
+
+
+@pytest.mark.parametrize("line", ["", "1.5", "1,2", "99999999999", "1;2;3;4", "1,2,40000"])
+@pytest.mark.parametrize("bad", ["ppg.csv", "acc.csv"])
+def test_the_example_names_the_line_that_it_cannot_read(
+    bad, line, model_of, tmp_path, compiler, tool
+):
+    model_of("paper").write(tmp_path)
+    check(call([tool("make"), f"CC={compiler}"], tmp_path))
+    (tmp_path / "ppg.csv").write_text("5\n" * 20)
+    (tmp_path / "acc.csv").write_text("1, 2; -3\r\n" * 20)
+    assert check(call(["build/hr_example", "ppg.csv", "acc.csv"], tmp_path)) == ""
+    lines = (tmp_path / bad).read_text().splitlines()
+    (tmp_path / bad).write_text("\n".join([*lines[:2], line, *lines[2:]]))
+    done = call(["build/hr_example", "ppg.csv", "acc.csv"], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{bad}: line 3: ")
+
+
+@pytest.mark.parametrize("damage", ["1 2 3\n", "1 x\n", "200\n"])
+def test_the_example_names_the_window_that_it_cannot_read(
+    damage, model_of, tmp_path, compiler, tool
+):
+    model_of("alone").write(tmp_path)
+    check(call([tool("make"), f"CC={compiler}"], tmp_path))
+    (tmp_path / "windows.csv").write_text(" ".join(["1"] * 256) + "\n" + damage)
+    done = call(["build/hr_example", "windows.csv"], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("windows.csv: window 2: ")
 
 
 def test_make_test_fails_on_a_damaged_weight(model_of, tmp_path, compiler, tool):
@@ -305,6 +358,14 @@ def test_make_qemu_runs_on_helium_by_cmsis_nn(model_of, tmp_path, qemu, tool, cm
     assert "self-test: as expected" in check(done)
 
 
+def test_make_asks_for_cmsis_nn_on_helium(model_of, tmp_path, arm_gcc, tool):
+    model_of("paper", target="cmsis-nn").write(tmp_path)
+    done = call([tool("make"), "size", "CORE=cortex-m55"], tmp_path)
+    assert "set CMSIS_NN_DIR (and CMSIS_CORE_DIR) to your copy" in done.stderr
+    flags = "CFLAGS=-O2 -DHR_CMSIS_NN=0"
+    check(call([tool("make"), "size", "CORE=cortex-m55", flags], tmp_path))
+
+
 def test_make_size_prints_the_flash_that_is_measured(model_of, tmp_path, arm_gcc, tool):
     for name in ("paper", "alone"):
         model = model_of(name)
@@ -360,6 +421,7 @@ ARDUINO_H = """
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#define constrain(x, low, high) ((x) < (low) ? (low) : (x) > (high) ? (high) : (x))
 enum { A0, A1, A2, A3 };
 static unsigned long clock_us = 4294900000ul; /* about to overflow on 32 bits */
 static unsigned long micros() { return clock_us += 500; }
@@ -385,7 +447,13 @@ def test_the_arduino_library_compiles_as_it_lies_and_its_sketch_runs(
 ):
     model = model_of(name, layout="arduino")
     model.write(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["README.md", "examples", "library.properties", "src"]
+    assert sorted(os.listdir(tmp_path)) == [
+        "LICENSE",
+        "README.md",
+        "examples",
+        "library.properties",
+        "src",
+    ]
     assert {path.name for path in (tmp_path / "src").iterdir()} == set(model.sources)
     sketch = (tmp_path / "examples" / "hr_example" / "hr_example.ino").read_text()
     main = f'#include "Arduino.h"\n{sketch}\nint main() {{ setup(); {LOOPS} }}\n'
@@ -410,6 +478,7 @@ def test_the_properties_of_the_arduino_library(model_of):
     assert re.fullmatch(r"\d+\.\d+\.\d+", pairs["version"])
     assert pairs["name"] == "hr heart rate"
     assert pairs["includes"] == "hr.h"
-    assert pairs["architectures"] == "*"
+    assert {"samd", "rp2040", "esp32", "nrf52"} < set(pairs["architectures"].split(","))
+    assert "avr" not in pairs["architectures"]
     required = {"author", "maintainer", "sentence", "paragraph", "category", "url"}
     assert required <= set(pairs)

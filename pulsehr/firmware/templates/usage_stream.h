@@ -12,3 +12,7 @@
  *         }
  *
 @units@
+ *
+ * Time is counted in samples. For a lost one push the last value again; after a gap call
+ * @prefix@_init.@or_ahead@
+ * Quality is not measured: a heart rate comes for any signal.

@@ -3,6 +3,8 @@
  *
  * For sensors with a bus (MAX3010x, MAX86141, LSM6DS, BMA4xx) replace analogRead by the reading of
  * their driver, one sample for each push, at the rates of @prefix@.h.
+ * Nothing is read while a heart rate is estimated; the samples that were due are read afterwards,
+ * late. A sensor with a FIFO, or a timer that fills a queue, keeps the time.
  */
 #include <@prefix@.h>
 #include <@prefix@_self_test.h>

@@ -7,4 +7,8 @@ INCLUDES := -isystem $(CMSIS_NN_DIR)/Include -isystem $(CMSIS_CORE_DIR)/Include
 ifneq ($(filter cortex-m55 cortex-m85,$(CORE)),)
 LIBRARY := $(shell find -L $(CMSIS_NN_DIR)/Source -name '*.c')
 endif
+else ifneq ($(filter cortex-m55 cortex-m85,$(CORE)),)
+ifeq ($(findstring -D@upper@_CMSIS_NN=0,$(CFLAGS)),)
+$(error set CMSIS_NN_DIR (and CMSIS_CORE_DIR) to your copy, or CFLAGS='-O2 -D@upper@_CMSIS_NN=0')
+endif
 endif

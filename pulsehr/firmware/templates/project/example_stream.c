@@ -6,8 +6,9 @@
  *
  * PPG: a file of counts at @ppg_rate@ Hz, one on each line.
 @example_acc_note@ */
-#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "@prefix@_self_test.h"
 
@@ -27,30 +28,67 @@ static int self_test(void)
     return result == 0 ? 0 : 1;
 }
 
-#if @upper@_ACC_FACTOR > 0
-/* Read and push a sample of the acceleration; returns -100 at the end of the file. */
-static int push_acc(@prefix@_state *state, FILE *acc)
-{
-    int16_t x, y, z;
+typedef struct {
+    FILE *file;
+    const char *name;
+    long line;
+} input;
 
-    if (fscanf(acc, "%" SCNd16 "%*[ ,;]%" SCNd16 "%*[ ,;]%" SCNd16, &x, &y, &z) != 3) {
-        return -100;
+enum { AT_END = -100, UNREADABLE = -101 };
+
+/* Read a line of `n` numbers from -limit - 1 to limit. Returns @upper@_OK, AT_END or UNREADABLE. */
+static int read_line(input *from, int n, int32_t limit, int32_t *counts)
+{
+    char line[128];
+    char *at = line;
+
+    if (fgets(line, (int)sizeof line, from->file) == NULL) {
+        return AT_END;
     }
-    return @prefix@_push_acc(state, x, y, z);
+    ++from->line;
+    for (int k = 0; k < n; ++k) {
+        char *after;
+        const long long count = strtoll(at, &after, 10);
+
+        if (after == at || count > limit || count < -(long long)limit - 1) {
+            n = -1;
+            break;
+        }
+        counts[k] = (int32_t)count;
+        at = after + strspn(after, " \t,;\r\n");
+    }
+    if (n < 0 || *at != '\0') {
+        fprintf(stderr, "%s: line %ld: not the counts of a sample\n", from->name, from->line);
+        return UNREADABLE;
+    }
+    return @upper@_OK;
+}
+
+#if @upper@_ACC_FACTOR > 0
+/* Read and push a sample of the acceleration. */
+static int push_acc(@prefix@_state *state, input *acc)
+{
+    int32_t xyz[3];
+    const int status = read_line(acc, 3, INT16_MAX, xyz);
+
+    return status != @upper@_OK
+               ? status
+               : @prefix@_push_acc(state, (int16_t)xyz[0], (int16_t)xyz[1], (int16_t)xyz[2]);
 }
 #endif
 
-static int push_ppg(@prefix@_state *state, FILE *ppg)
+static int push_ppg(@prefix@_state *state, input *ppg)
 {
-    int32_t sample;
+    int32_t count;
+    const int status = read_line(ppg, 1, INT32_MAX, &count);
 
-    return fscanf(ppg, "%" SCNd32, &sample) == 1 ? @prefix@_push_ppg(state, sample) : -100;
+    return status != @upper@_OK ? status : @prefix@_push_ppg(state, count);
 }
 
 int main(int argc, char **argv)
 {
     static @prefix@_state state;
-    FILE *files[2] = {NULL, NULL};
+    input files[2] = {{NULL, NULL, 0}, {NULL, NULL, 0}};
     int32_t i = 0;
     int32_t n = 0;
 
@@ -62,8 +100,8 @@ int main(int argc, char **argv)
         return 2;
     }
     for (int k = 1; k < argc; ++k) {
-        files[k - 1] = fopen(argv[k], "r");
-        if (files[k - 1] == NULL) {
+        files[k - 1] = (input){fopen(argv[k], "r"), argv[k], 0};
+        if (files[k - 1].file == NULL) {
             perror(argv[k]);
             return 2;
         }
@@ -77,12 +115,12 @@ int main(int argc, char **argv)
         /* whichever was sampled first */
 #if @upper@_ACC_FACTOR > 0
         if (j * @upper@_PPG_FACTOR <= i * @upper@_ACC_FACTOR) {
-            status = push_acc(&state, files[1]);
+            status = push_acc(&state, &files[1]);
             ++j;
         } else
 #endif
         {
-            status = push_ppg(&state, files[0]);
+            status = push_ppg(&state, &files[0]);
             ++i;
         }
         if (status == @upper@_READY) {
@@ -96,5 +134,5 @@ int main(int argc, char **argv)
             }
         }
     }
-    return status == -100 ? 0 : 1;
+    return status == AT_END ? 0 : status == UNREADABLE ? 2 : 1;
 }

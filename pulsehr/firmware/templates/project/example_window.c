@@ -28,6 +28,7 @@ int main(int argc, char **argv)
     static int8_t window[@upper@_INPUT_BYTES];
     int32_t k = 0;
     int32_t sample;
+    long n = 0;
 
     if (argc == 1) {
         return self_test();
@@ -39,7 +40,7 @@ int main(int argc, char **argv)
         fputs("usage: @prefix@_example [WINDOWS]\n", stderr);
         return 2;
     }
-    while (fscanf(file, "%" SCNd32 "%*[ ,;]", &sample) == 1) {
+    while (fscanf(file, "%" SCNd32 "%*[ ,;]", &sample) == 1 && (int8_t)sample == sample) {
         window[k++] = (int8_t)sample;
         if (k == @upper@_INPUT_BYTES) {
             int32_t bpm_q8;
@@ -49,7 +50,12 @@ int main(int argc, char **argv)
             }
             printf("%.11g bpm\n", bpm_q8 / 256.0);
             k = 0;
+            ++n;
         }
+    }
+    if (k != 0 || !feof(file)) {
+        fprintf(stderr, "%s: window %ld: not @input_bytes@ int8 samples\n", argv[1], n + 1);
+        return 2;
     }
     fclose(file);
     return 0;
