@@ -325,9 +325,10 @@ def test_exact_integers_take_any_batch_and_rows(run):
 
 
 def test_input_halves_go_away_from_zero_and_what_is_just_below_does_not(run):
-    layers = [Dense(name, np.array([[1.0]]), np.array([0.0])) for name in ("dense", "out")]
-    ranges = {"input": (-127.5, 127.5), "dense": (-128.0, 128.0)}
-    model = MicrocontrollerModel(quantize(Graph((1, 1), tuple(layers)), ranges))
+    dense = [Dense(name, np.array([[4.0]]), np.array([0.0])) for name in ("dense", "out")]
+    layers = (Conv("conv", np.array([[[[1.0]]]]), np.array([0.0])), *dense)
+    ranges = {"input": (-127.5, 127.5), "conv": (-128.0, 127.0), "dense": (-512.0, 512.0)}
+    model = MicrocontrollerModel(quantize(Graph((1, 1), layers), ranges))
     assert model.graph.input_format.scale == 1
     halves = np.arange(-130, 130) + np.float32(0.5)
     X = np.concatenate([halves, np.nextafter(halves, np.float32(0)), 2 * halves])
