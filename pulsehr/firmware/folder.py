@@ -6,10 +6,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from threading import get_ident
 
 
 def write_files(files: Mapping[str, str], folder: str | os.PathLike[str], prefix: str) -> None:
     """Write the files of an export, each in one step: a reader sees the old or the new text.
+
+    What an earlier export with the same prefix left and this one has not is removed, as builds
+    that take all C of a folder would take it.
 
     Parameters
     ----------
@@ -35,17 +39,28 @@ def write_files(files: Mapping[str, str], folder: str | os.PathLike[str], prefix
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         _write_at_once(folder / name, text)
+    kept = {folder / name for name in files}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path not in kept and _written_with(path) == prefix:
+            path.unlink()
+
+
+def _written_with(path: Path) -> str | None:
+    """Return the prefix of the export that wrote a file; None if none did."""
+    with path.open("rb") as file:
+        start = file.read(400).decode("utf-8", errors="replace")
+    written = re.search(r"Written by pulsehr \S+ with prefix (\w+)", start)
+    return None if written is None else written[1]
 
 
 def _check_is_ours(path: Path, prefix: str) -> None:
     """Refuse to write over what is not an earlier export of this prefix."""
     if not path.exists():
         return
-    start = path.read_bytes()[:400].decode("utf-8", errors="replace") if path.is_file() else ""
-    written = re.search(r"Written by pulsehr \S+ with prefix (\w+)", start)
-    if written is not None and written[1] != prefix:
+    written = _written_with(path) if path.is_file() else None
+    if written is not None and written != prefix:
         raise FileExistsError(
-            f"write: {str(path)!r} was written with prefix {written[1]!r}, not {prefix!r}, and is "
+            f"write: {str(path)!r} was written with prefix {written!r}, not {prefix!r}, and is "
             f"left as it is: give each model a folder of its own (one firmware may hold several)"
         )
     if written is None:
@@ -57,7 +72,7 @@ def _check_is_ours(path: Path, prefix: str) -> None:
 
 def _write_at_once(path: Path, text: str) -> None:
     """Write to a temporary file beside `path`, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}")
     try:
         temporary.write_text(text, encoding="utf-8", newline="\n")
         os.replace(temporary, path)

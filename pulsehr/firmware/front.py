@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from pulsehr.firmware.front_filters import (
@@ -24,6 +25,9 @@ from pulsehr.firmware.quantization import Format
 
 #: Samples of a window beyond which sums could leave 64 bits.
 MAX_TIMES = (1 << 15) - 1
+
+#: Longest time (s) from one heart rate to the next.
+MAX_STRIDE = 3600.0
 
 #: Rows that a ring holds beside a window: what one sensor may be ahead of the other (five by the
 #: look-ahead of its filter), and what may pass before the heart rate is asked for.
@@ -150,6 +154,20 @@ def design_front(
     >>> front.n_times, front.stride, front.ppg.factor, len(front.ppg.taps)
     (256, 64, 2, 10)
     """
+    numbers = {"ppg_rate": ppg_rate, "acc_rate": acc_rate, "ppg_step": ppg_step}
+    for name, value in {**numbers, "acc_step": acc_step, "stride": stride}.items():
+        optional = name in numbers
+        if value is None and optional:
+            continue
+        if not isinstance(value, Real):
+            raise ValueError(
+                f"to_microcontroller: {name} must be a number"
+                f"{' or None' if optional else ''}, got {value!r}"
+            )
+    if not stride <= MAX_STRIDE:
+        raise ValueError(
+            f"to_microcontroller: stride must be at most {MAX_STRIDE:g} s, got {stride:g}"
+        )
     rate = float(windower.sampling_rate)
     n_times = round(windower.window * rate)
     if n_times > MAX_TIMES:

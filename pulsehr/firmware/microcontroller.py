@@ -403,10 +403,11 @@ def to_microcontroller(
     front, windower, student = split_estimator(estimator)
     graph = quantized_graph(student)
     front_end = None
-    if windower is None and (clip, ppg_rate, acc_rate, ppg_step) != (False, None, None, None):
+    sensors = (ppg_rate, acc_rate, ppg_step, acc_step, stride, clip)
+    if windower is None and sensors != (None, None, None, 1 / 4096, 2.0, False):
         raise ValueError(
-            "to_microcontroller: rates and steps of sensors, and clip, need a PPGWindower, and "
-            "the student comes alone: export the pipeline, or leave them out"
+            "to_microcontroller: rates and steps of sensors, stride and clip need a PPGWindower, "
+            "and the student comes alone: export the pipeline, or leave them out"
         )
     if windower is not None:
         front_end = design_front(

@@ -214,18 +214,15 @@ def _wiring(front: FrontEnd, prefix: str) -> str:
     """Say which function takes which sample, as C."""
     rate = f"{front.ppg.rate:g} Hz, every {1e6 / front.ppg.rate:.9g} us"
     if front.acc is None:
-        return f"/* at {rate} */\nint status = {prefix}_push(&state, ppg);"
+        return f"/* at {rate} */\nestimate({prefix}_push(&state, ppg));"
     if has_common_push(front):
-        return (
-            f"/* both at {rate} */\nint status = {prefix}_push(&state, ppg, acc_x, acc_y, acc_z);"
-        )
+        return f"/* both at {rate} */\nestimate({prefix}_push(&state, ppg, acc_x, acc_y, acc_z));"
     acc = f"{front.acc.rate:g} Hz, every {1e6 / front.acc.rate:.9g} us"
     return (
-        "int status; /* either may complete a window */\n\n"
         f"/* at {rate} */\n"
-        f"status = {prefix}_push_ppg(&state, ppg);\n\n"
+        f"estimate({prefix}_push_ppg(&state, ppg));\n\n"
         f"/* at {acc} */\n"
-        f"status = {prefix}_push_acc(&state, acc_x, acc_y, acc_z);"
+        f"estimate({prefix}_push_acc(&state, acc_x, acc_y, acc_z));"
     )
 
 

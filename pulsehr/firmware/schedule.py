@@ -169,11 +169,6 @@ class Schedule:
         """Those that run for each row."""
         return tuple(segment for segment in self.segments if segment.per_row)
 
-    @property
-    def joint_segments(self) -> tuple[Segment, ...]:
-        """Those that run on the rows together."""
-        return tuple(segment for segment in self.segments if not segment.per_row)
-
 
 def split(graph: QuantizedGraph) -> tuple[list[Segment], list[QuantizedLayer]]:
     """Split a network into segments, each of one tile, and its dense layers.

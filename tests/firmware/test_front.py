@@ -133,6 +133,20 @@ def test_a_rate_that_is_no_multiple_says_which_would_do(name, rate, got):
         design_front(windower(), FORMAT, **{name: rate})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("stride", "2", "stride must be a number, got '2'"),
+        ("stride", 1e9, "stride must be at most 3600 s"),
+        ("acc_step", None, "acc_step must be a number, got None"),
+        ("ppg_rate", "fast", "ppg_rate must be a number or None, got 'fast'"),
+    ],
+)
+def test_what_is_no_number_is_named(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        design_front(windower(), FORMAT, **{name: value})
+
+
 @pytest.mark.parametrize("stride", [0.0, 0.01, -2.0])
 def test_a_stride_off_the_grid_is_refused(stride):
     with pytest.raises(ValueError, match=r"stride must be a whole multiple of .* 1/32 s"):

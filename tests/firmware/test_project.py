@@ -90,12 +90,12 @@ def test_the_same_model_gives_the_same_bytes(layout, model_of):
 
 def test_the_readme_wires_the_sensors(model_of):
     two = model_of("paper").files["README.md"]
-    assert "/* at 64 Hz, every 15625 us */\nstatus = hr_push_ppg(&state, ppg);" in two
-    assert "/* at 32 Hz, every 31250 us */\nstatus = hr_push_acc(&state, acc_x" in two
+    assert "/* at 64 Hz, every 15625 us */\nestimate(hr_push_ppg(&state, ppg));" in two
+    assert "/* at 32 Hz, every 31250 us */\nestimate(hr_push_acc(&state, acc_x" in two
     assert "a heart rate every 2 s out" in two
     one = model_of("one rate").files["README.md"]
-    assert "int status = hr_push(&state, ppg, acc_x, acc_y, acc_z);" in one
-    assert "int status = hr_push(&state, ppg);" in model_of("ppg alone").files["README.md"]
+    assert "estimate(hr_push(&state, ppg, acc_x, acc_y, acc_z));" in one
+    assert "estimate(hr_push(&state, ppg));" in model_of("ppg alone").files["README.md"]
     assert "input is a normalised window" in model_of("alone").files["README.md"]
     for name in MODELS:
         assert len(model_of(name).files["README.md"].splitlines()) <= 80
@@ -482,3 +482,12 @@ def test_the_properties_of_the_arduino_library(model_of):
     assert "avr" not in pairs["architectures"]
     required = {"author", "maintainer", "sentence", "paragraph", "category", "url"}
     assert required <= set(pairs)
+
+
+def test_what_an_earlier_export_left_is_removed_and_nothing_else(model_of, tmp_path):
+    model_of("paper").write(tmp_path)
+    (tmp_path / "mine.c").write_text("/* not of an export */")
+    alone = model_of("alone")
+    alone.write(tmp_path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {*alone.files, "mine.c"}
