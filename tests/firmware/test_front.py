@@ -73,6 +73,7 @@ def test_what_rounding_adds_has_room_where_a_band_pass_amplifies_it():
     carried = lfilter([1, -1], [1, *band.sections[1, 3:] / 2**29], impulse)
     samples = 2 * PPG_REACH * 2**band.fraction_bits
     assert 1e6 < np.abs(carried).sum() < 2**31 - samples
+    assert band.fraction_bits == 3  # samples alone would leave room for 5
 
 
 def test_a_band_that_settles_too_slowly_is_refused():
