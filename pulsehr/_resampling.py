@@ -60,7 +60,7 @@ def resample_at(
     for start in range(0, len(unique), CHUNK):
         base, phase = np.divmod(unique[start : start + CHUNK], per_sample)
         phases, which = np.unique(phase, return_inverse=True)
-        offsets, weights = _filter_bank(phases * PHASE_STEP, rate, target_rate)
+        offsets, weights = filter_bank(phases * PHASE_STEP, rate, target_rate)
         index = np.clip(base[:, None] + offsets, 0, len(signal) - 1)
         samples = _samples(signal, index).reshape(*index.shape, -1)
         values[start : start + CHUNK] = np.einsum("tks,tk->ts", samples, weights[which])
@@ -81,7 +81,7 @@ def _samples(signal: Signal, index: NDArray[np.int64]) -> NDArray[np.floating]:
     return read[index - skipped[stretch][:, None]]
 
 
-def _filter_bank(
+def filter_bank(
     phases: NDArray[np.float64], rate: float, target_rate: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return sample offsets (n_taps,) and weights (n_phases, n_taps) that sum to one."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
 from pulsehr._cutting import BANDPASS_ORDER
-from pulsehr._resampling import HALF_WIDTH, _filter_bank
+from pulsehr._resampling import HALF_WIDTH, filter_bank
 
 #: Largest magnitude of a count: of the converters of optical sensors, and of accelerometers.
 PPG_REACH = 1 << 23
@@ -90,7 +90,7 @@ def decimation_taps(factor: int) -> NDArray[np.int16]:
     """
     if factor == 1:
         return np.zeros(0, dtype=np.int16)
-    offsets, weights = _filter_bank(np.zeros(1), float(factor), 1.0)
+    offsets, weights = filter_bank(np.zeros(1), float(factor), 1.0)
     taps = np.rint(weights[0] * (1 << TAP_BITS)).astype(np.int64)
     half = taps[(offsets >= 0) & (offsets < HALF_WIDTH * factor)]
     half[0] += (1 << TAP_BITS) - (2 * half[1:].sum() + half[0])

@@ -200,7 +200,8 @@ class MicrocontrollerModel:
         ----------
         X : readings or array-like
             Readings, of a pipeline with a windower: what the C gives at their instants when their
-            recording is pushed from its start. If heart rates are clipped, then by those of the
+            recording is pushed from its start, and its last sample again where a filter looks
+            past the end. If heart rates are clipped, then by those of the
             other readings of the recording, in order of time. Or windows (n, n_channels,
             n_times), rows (n, n_channels * n_times): the windower normalises them in floating
             point, as a student alone takes them, and they are not clipped.
