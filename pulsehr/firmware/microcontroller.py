@@ -397,7 +397,7 @@ def to_microcontroller(
     >>> student = DistilledStudentRegressor(max_epochs=1, random_state=0).fit(X, data.y)
     >>> model = to_microcontroller(student)
     >>> sorted(model.files)[:3]
-    ['CMakeLists.txt', 'Makefile', 'README.md']
+    ['CMakeLists.txt', 'LICENSE', 'Makefile']
     """
     from pulsehr.firmware.lowering import quantized_graph
 
