@@ -81,20 +81,6 @@ def measured_footprint(
         return link_footprint(objects, roots, folder, core)
 
 
-def measured_flash_bytes(
-    files: Mapping[str, str],
-    roots: Sequence[str],
-    core: str = "cortex-m4",
-    optimize: str = "-O2",
-    options: Sequence[str] = (),
-    include_dirs: Iterable[Path] = (),
-    sources: Iterable[Path] = (),
-) -> int:
-    """Flash that the functions `roots` need, as `measured_footprint` gives it."""
-    footprint = measured_footprint(files, roots, core, optimize, options, include_dirs, sources)
-    return footprint.flash_bytes
-
-
 def link_footprint(
     objects: Iterable[Path], roots: Sequence[str], folder: Path, core: str = "cortex-m4"
 ) -> Footprint:

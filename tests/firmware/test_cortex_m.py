@@ -20,7 +20,6 @@ from pulsehr.firmware.cortex_m import (
 )
 from pulsehr.firmware.cortex_m_footprint import (
     link_footprint,
-    measured_flash_bytes,
     measured_footprint,
     stack_bytes,
 )
@@ -149,7 +148,7 @@ def test_only_what_the_roots_reach_is_counted(arm_gcc):
         "int small(int i) { return i + 1; }\nint large(int i) { return big[i]; }\n"
         "int writes(int i) { table[i] = 2; zeros[i] = 3; return i; }\n"
     }
-    small, large = (measured_flash_bytes(files, [root]) for root in ("small", "large"))
+    small, large = (measured_footprint(files, [root]).flash_bytes for root in ("small", "large"))
     assert 0 < small < 16
     assert 400 < large < 420
     both = measured_footprint(files, ["small", "writes"])
@@ -159,9 +158,9 @@ def test_only_what_the_roots_reach_is_counted(arm_gcc):
 
 def test_a_root_that_is_not_there_is_named(arm_gcc):
     with pytest.raises(RuntimeError, match="nobody"):
-        measured_flash_bytes({"a.c": "int a;"}, ["nobody"])
+        measured_footprint({"a.c": "int a;"}, ["nobody"])
     with pytest.raises(ValueError, match="roots must name a function"):
-        measured_flash_bytes({"a.c": "int a;"}, [])
+        measured_footprint({"a.c": "int a;"}, [])
 
 
 def test_the_stack_of_a_prediction_is_bounded(paper, tmp_path, arm_gcc):

@@ -76,7 +76,7 @@ def test_cmsis_nn_is_left_out_on_cortex_m4(quantized_student, alone, arm_gcc, mo
 def test_without_a_compiler_flash_is_an_error_that_helps(quantized_student, without_tools):
     model = exported(quantized_student(2, 37, (4, 3, 5)))
     with pytest.raises(RuntimeError, match=r"no arm-none-eabi-gcc found: install it, on Debian by"):
-        model.flash_bytes  # noqa: B018
+        model.flash_bytes  # noqa: B018 reading the property is the test
     assert f"{model.constant_bytes} bytes of constants" in repr(model)
 
 
