@@ -231,6 +231,16 @@ def test_a_sensor_that_runs_ahead_is_refused_until_the_other_follows(first, comp
     assert c.heart_rate() == (int(wanted[0]),)
 
 
+def test_fifos_of_eight_rows_may_be_emptied_in_turn_the_filtered_sensor_first(compiled):
+    c = compiled(front_of(factors=(2, 1), window=1.0, stride=1.0))
+    c.init()
+    statuses = []
+    for k in range(20):
+        statuses += [c.push_ppg(k + i) for i in range(2 * SLACK)]
+        statuses += [c.push_acc((k, i, -i)) for i in range(SLACK)]
+    assert set(statuses) == {OK, READY}
+
+
 def test_being_ahead_uses_up_what_may_be_late(compiled):
     c = compiled(front_of(window=1.0, stride=9.0))
     for n_late, wanted in ((3, tuple), (4, int)):
