@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from pulsehr._rows import group_by_recording, readings_in
 from pulsehr.firmware.memory import Block
-from pulsehr.firmware.report import step_names
 from pulsehr.recordings import Reading
 
 if TYPE_CHECKING:
@@ -229,7 +228,7 @@ class MemoryPlanDisplay:
             If matplotlib is not installed.
         """
         plan = model.plan
-        return cls(plan.blocks, step_names(plan), plan.arena_bytes).plot(ax)
+        return cls(plan.blocks, plan.schedule.step_names, plan.arena_bytes).plot(ax)
 
     def plot(self, ax: Any = None) -> MemoryPlanDisplay:
         """Draw a rectangle for each block: the steps of its use across, its bytes upwards.

@@ -99,7 +99,7 @@ def _layers(parts: Parts) -> str:
 
 
 def _arena(plan: MemoryPlan) -> str:
-    steps = step_names(plan)
+    steps = plan.schedule.step_names
     blocks = sorted(plan.blocks, key=lambda block: (block.first, block.offset))
     rows = [
         (
@@ -112,23 +112,6 @@ def _arena(plan: MemoryPlan) -> str:
     ]
     title = f"Arena: {plan.arena_bytes:,} bytes, shared by blocks that are not in use together"
     return "\n".join([title, *_table(("block", "offset", "bytes", "in use"), rows, left={0, 3})])
-
-
-def step_names(plan: MemoryPlan) -> list[str]:
-    """Name the steps of a schedule, in order.
-
-    Parameters
-    ----------
-    plan : MemoryPlan
-        With blocks in use from step to step.
-
-    Returns
-    -------
-    list of str
-        Taking in a row, the segments, the dense layers.
-    """
-    schedule = plan.schedule
-    return ["row in", *(s.name for s in schedule.segments), *(y.name for y in schedule.dense)]
 
 
 def _state(front: FrontEnd, arena_bytes: int, total: int) -> str:

@@ -169,6 +169,11 @@ class Schedule:
         """Those that run for each row."""
         return tuple(segment for segment in self.segments if segment.per_row)
 
+    @property
+    def step_names(self) -> list[str]:
+        """Names of the steps in order: taking in a row, the segments, the dense layers."""
+        return ["row in", *(s.name for s in self.segments), *(y.name for y in self.dense)]
+
 
 def split(graph: QuantizedGraph) -> tuple[list[Segment], list[QuantizedLayer]]:
     """Split a network into segments, each of one tile, and its dense layers.
