@@ -79,7 +79,8 @@ def train(
     lessons : sequence of ndarray of shape (n_windows, ...)
         What the teacher says of each row.
     rng : RandomState
-        Seeds the split, the initial weights, the order of batches and the dropout.
+        Seeds the split, the initial weights, the order of batches, how these are altered and the
+        dropout.
 
     Returns
     -------
@@ -103,7 +104,7 @@ def train(
     with _own_generator(seed):
         module = _network(estimator, network, rows, used[learn], start)
         targets = _targets(rows, lessons, used[learn], used[watch])
-        training = WindowDataset(rows.windows, targets, used[learn])
+        training = WindowDataset(rows.windows, targets, used[learn], estimator.augmentation)
         validation = WindowDataset(rows.windows, targets, used[watch])
         net = skorch_net(estimator, module, criterion, validation, checkpoint).initialize()
         return _run(estimator, net, training, checkpoint)
@@ -127,7 +128,7 @@ def train_further(
     with _own_generator(seed):
         module = _network(estimator, network, rows, rows.used, _learnt(estimator))
         targets = _targets(rows, lessons, rows.used)
-        training = WindowDataset(rows.windows, targets, rows.used)
+        training = WindowDataset(rows.windows, targets, rows.used, estimator.augmentation)
         nothing = WindowDataset(rows.windows, targets, rows.used[:0])
         no_file = Checkpoint(None, estimator)
         net = skorch_net(estimator, module, criterion, nothing, no_file, once=True).initialize()

@@ -112,6 +112,18 @@ class DistilledStudentRegressor(
         Passes over the training rows after the training, in which weights and activations are
         rounded as in the firmware, and the network learns to give the heart rates that it gave
         before. Of these epochs the best is kept. `partial_fit` has none.
+    augmentation : dict of str to float, default=None
+        How training windows are altered, anew in every batch, by name and strength. Shares of
+        windows, from 0 to 1: "rotate" (acceleration turned as if the sensor sat otherwise),
+        "polarity" (PPG upside down), "contact" (PPG lost for a sixteenth to a third of the
+        window) and "cadence" (motion of another window, and an artefact of it in the PPG).
+        "stretch": time and heart rate faster or slower by up to this, at most 1, but from 30 to
+        220 bpm; 0.3 is a good start, and 1 brings rates that the labels lack. "gain": standard
+        deviation of the logarithm of a factor of the acceleration. "noise": white noise on
+        the PPG, in its standard deviations, at most. The PPG keeps its mean and standard
+        deviation. A teacher sees windows as they are: its heart rates stretch with the
+        labels, and its features do not count where "stretch" was at work. A teacher that is
+        fitted here has an `augmentation` of its own. None: nothing.
 
     Attributes
     ----------
@@ -186,6 +198,7 @@ class DistilledStudentRegressor(
         checkpoint: Any = None,
         memory: Any = None,
         quantization_epochs: int = 0,
+        augmentation: dict[str, float] | None = None,
     ) -> None:
         self.teacher = teacher
         self.label_weight = label_weight
@@ -211,6 +224,7 @@ class DistilledStudentRegressor(
         self.checkpoint = checkpoint
         self.memory = memory
         self.quantization_epochs = quantization_epochs
+        self.augmentation = augmentation
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None

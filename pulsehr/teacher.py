@@ -79,6 +79,16 @@ class PulseTeacherRegressor(
         fit, called again after a crash, goes on where it stopped and ends with the same result;
         a fit that had ended comes back at once. Each fit has a file of its own. Needs an
         integer `random_state`.
+    augmentation : dict of str to float, default=None
+        How training windows are altered, anew in every batch, by name and strength. Shares of
+        windows, from 0 to 1: "rotate" (acceleration turned as if the sensor sat otherwise),
+        "polarity" (PPG upside down), "contact" (PPG lost for a sixteenth to a third of the
+        window) and "cadence" (motion of another window, and an artefact of it in the PPG).
+        "stretch": time and heart rate faster or slower by up to this, at most 1, but from 30 to
+        220 bpm; 0.3 is a good start, and 1 brings rates that the labels lack. "gain": standard
+        deviation of the logarithm of a factor of the acceleration. "noise": white noise on
+        the PPG, in its standard deviations, at most. The PPG keeps its mean and standard
+        deviation. None: nothing.
 
     Attributes
     ----------
@@ -136,6 +146,7 @@ class PulseTeacherRegressor(
         optimizer: Any = "adam",
         lr_scheduler: Any = None,
         checkpoint: Any = None,
+        augmentation: dict[str, float] | None = None,
     ) -> None:
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -154,6 +165,7 @@ class PulseTeacherRegressor(
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.checkpoint = checkpoint
+        self.augmentation = augmentation
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
