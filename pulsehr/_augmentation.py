@@ -29,7 +29,7 @@ CONTACT_SHARES, CONTACT_LEVEL = (1 / 16, 1 / 3), 2.0
 ARTEFACT_TAPS = 5
 
 #: Standard deviation of the artefact of a motion far above the batch's mean, in those of the PPG.
-ARTEFACT_LEVEL = 2.0
+ARTEFACT_LEVEL = 3.0
 
 #: A PPG with less than this share of the spread that it had counts as flat.
 _FLAT = 1e-6

@@ -18,18 +18,17 @@ from torch import nn
 
 from pulsehr._routing import is_fitted, passed_on
 from pulsehr._validation import TrainingRows
-from pulsehr.distillation import RELATIONS, DistillationLoss, LabelLoss
+from pulsehr.distillation import DistillationLoss, LabelLoss, relations_in
 from pulsehr.exceptions import InterruptedFitWarning
 from pulsehr.networks import N_FEATURES
 
 
 def check_teaching(student: Any) -> None:
     """Raise ValueError or TypeError if relation, teacher or memory are none."""
-    if student.relation not in RELATIONS:
-        raise ValueError(
-            f"DistilledStudentRegressor: relation must be one of {sorted(RELATIONS)}, "
-            f"got {student.relation!r}"
-        )
+    try:
+        relations_in(student.relation)
+    except ValueError as error:
+        raise ValueError(f"DistilledStudentRegressor: {error}") from None
     if student.teacher is not None and not hasattr(student.teacher, "predict"):
         raise TypeError(
             f"DistilledStudentRegressor: teacher must be a regressor or None, "
@@ -38,7 +37,7 @@ def check_teaching(student: Any) -> None:
     if _compares_features(student) and not hasattr(student.teacher, "transform"):
         raise TypeError(
             f"DistilledStudentRegressor: teacher must have transform to give {N_FEATURES} "
-            f"features, got {student.teacher!r}: take another, or set prediction_weight=1"
+            f"features, got {student.teacher!r}: take another, or set relation='none'"
         )
     _memory(student)
 
@@ -84,7 +83,10 @@ def teacher_further(student: Any, rows: TrainingRows, metadata: dict[str, Any], 
 
 
 def lessons(student: Any, windows: Any) -> list[NDArray[np.float64]]:
-    """Return the teacher's heart rates (n,) and features (n, 32), once for all epochs."""
+    """Return the teacher's heart rates (n,), features (n, 32), and that these count (n,).
+
+    Once for all epochs, of the windows as they are.
+    """
     if student.teacher_ is None:
         return []
     X = _as_taken(student.teacher_, windows)
@@ -96,7 +98,7 @@ def lessons(student: Any, windows: Any) -> list[NDArray[np.float64]]:
             f"DistilledStudentRegressor: the teacher's transform must give {N_FEATURES} features "
             f"a row, got shape {features.shape}"
         )
-    return [np.asarray(student.teacher_.predict(X)), features]
+    return [np.asarray(student.teacher_.predict(X)), features, np.ones(len(windows))]
 
 
 def _as_taken(teacher: Any, windows: Any) -> Any:
@@ -124,7 +126,8 @@ def _memory(student: Any) -> Any:
 
 
 def _compares_features(student: Any) -> bool:
-    return student.teacher is not None and student.prediction_weight < 1
+    wanted = student.prediction_weight < 1 and {*relations_in(student.relation)} != {"none"}
+    return wanted and student.teacher is not None
 
 
 def _own_copy(student: Any, seed: int) -> Any:

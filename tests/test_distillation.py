@@ -1,15 +1,30 @@
-"""The losses are the paper's, term by term."""
+"""The losses are the paper's, term by term; relations are worked out by hand."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from pulsehr.distillation import DistillationLoss, LabelLoss, softmax_relation
+from pulsehr.distillation import (
+    RELATIONS,
+    DistillationLoss,
+    LabelLoss,
+    angle_relation,
+    distance_relation,
+    feature_relation,
+    relations_in,
+    softmax_relation,
+)
 
 BPM, Y = torch.tensor([70.0, 80.0]), torch.tensor([72.0, 84.0])
 TEACHER_BPM = torch.tensor([71.0, 80.0])
 ONES = torch.ones(2)
+
+BETWEEN_WINDOWS = pytest.mark.parametrize("relation", [distance_relation, angle_relation])
+
+
+def features(seed, n_windows=20):
+    return torch.randn(n_windows, 32, generator=torch.Generator().manual_seed(seed))
 
 
 def test_label_loss_is_the_mean_absolute_error():
@@ -34,19 +49,143 @@ def test_softmax_relation_by_hand():
 )
 def test_weights_of_labels_teacher_and_relation(label_weight, prediction_weight, expected):
     loss = DistillationLoss(label_weight, prediction_weight, "softmax", temperature=1.0)
-    features = torch.log(torch.tensor([[3.0, 1.0], [3.0, 1.0]]))
-    targets = (Y, ONES, TEACHER_BPM, torch.zeros(2, 2))
-    torch.testing.assert_close(loss((BPM, features), targets), torch.tensor(expected))
+    logs = torch.log(torch.tensor([[3.0, 1.0], [3.0, 1.0]]))
+    targets = (Y, ONES, TEACHER_BPM, torch.zeros(2, 2), ONES)
+    torch.testing.assert_close(loss((BPM, logs), targets), torch.tensor(expected))
 
 
 def test_evaluation_judges_the_heart_rate_alone():
     loss = DistillationLoss(0.5, 2 / 3, "softmax", temperature=1.0).eval()
-    assert loss((BPM, torch.ones(2, 2)), (Y, ONES, TEACHER_BPM, torch.zeros(2, 2))) == 3.0
+    assert loss((BPM, torch.ones(2, 2)), (Y, ONES, TEACHER_BPM, torch.zeros(2, 2), ONES)) == 3.0
 
 
 def test_each_window_counts_with_its_weight():
     weights = torch.tensor([1.5, 0.5])
     assert LabelLoss()((BPM, torch.zeros(2, 32)), (Y, weights)) == (1.5 * 2 + 0.5 * 4) / 2
     loss = DistillationLoss(0.0, 1.0, "softmax", temperature=1.0)
-    targets = (Y, weights, TEACHER_BPM, torch.zeros(2, 2))
+    targets = (Y, weights, TEACHER_BPM, torch.zeros(2, 2), ONES)
     assert loss((BPM, torch.ones(2, 2)), targets) == 1.5 * 1 / 2
+
+
+def test_distances_by_hand():
+    # distances 3, 4, 5, of mean 4, against 1, 1, 2, of mean 4/3
+    student = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    teacher = torch.tensor([[1.0, 0.0], [0.0, 0.0], [2.0, 0.0]])
+    # pairs 01: 3/4 and 3/4; 02: 1 and 3/4; 12: 5/4 and 6/4; half the square is lost of each
+    lost = torch.tensor([[0, 0, 1], [0, 0, 1], [1, 1, 0]]) / 32
+    torch.testing.assert_close(distance_relation(student, teacher), lost.sum(1) / 2)
+
+
+def test_angles_by_hand():
+    # a right angle at the first window and twice 45 degrees, against three in a row
+    student = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    teacher = torch.tensor([[1.0, 0.0], [0.0, 0.0], [2.0, 0.0]])
+    # cosines 0, √½, √½ against -1, 1, 1
+    lost = torch.tensor([1.0, 1 - 0.5**0.5, 1 - 0.5**0.5]).square() / 2
+    torch.testing.assert_close(angle_relation(student, teacher), lost, rtol=1e-4, atol=1e-5)
+
+
+def test_features_by_hand():
+    # the first agrees whatever its scale; of the second -1, 1 against 1, -1 is left
+    student = torch.tensor([[0.0, 1.0], [10.0, 3.0]])
+    teacher = torch.tensor([[-0.1, 5.0], [0.1, 1.0]])
+    found = feature_relation(student, teacher)
+    torch.testing.assert_close(found, torch.tensor([2.0, 2.0]), rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_of_the_feature_relation_tells_the_correlation():
+    student, teacher = features(0), features(1)
+    correlations = torch.stack(
+        [torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(student.T, teacher.T, strict=True)]
+    )
+    expected = 2 - 2 * correlations.mean()
+    torch.testing.assert_close(feature_relation(student, teacher).mean(), expected)
+
+
+@BETWEEN_WINDOWS
+def test_relations_between_windows_ignore_rotation_scale_and_offset(relation):
+    student, teacher = features(0), features(1)
+    rotation, _ = torch.linalg.qr(features(2, 32))
+    turned = 7 * student @ rotation + 3
+    torch.testing.assert_close(relation(turned, student), torch.zeros(20), atol=1e-6, rtol=0)
+    torch.testing.assert_close(relation(turned, teacher), relation(student, teacher))
+    assert relation(student, teacher).min() > 1e-3
+
+
+def test_the_feature_relation_ignores_scale_and_offset_of_each_feature():
+    student = features(0)
+    scaled = student * torch.linspace(0.5, 5, 32) - 3
+    torch.testing.assert_close(
+        feature_relation(scaled, student), torch.zeros(20), atol=1e-5, rtol=0
+    )
+    assert feature_relation(-student, student).mean() == pytest.approx(4, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+@pytest.mark.parametrize("n_windows", [0, 1, 2, 3, 64])
+@pytest.mark.parametrize("kind", ["different", "some alike", "all alike"])
+def test_relations_and_their_gradients_are_finite(name, n_windows, kind):
+    student, teacher = features(0, n_windows), features(1, n_windows)
+    if kind == "some alike":
+        student[1:3] = student[:1]
+        student[:, 5] = 0.0
+    elif kind == "all alike":
+        student = torch.zeros_like(student)
+    student.requires_grad_()
+    relation, _ = RELATIONS[name]
+    values = relation(student, teacher, 1.0)
+    assert values.shape == (n_windows,)
+    assert torch.isfinite(values).all()
+    if name != "none":
+        (gradient,) = torch.autograd.grad(values.sum(), student)
+        assert torch.isfinite(gradient).all()
+        assert torch.all(gradient.abs() < 1e5)
+
+
+@pytest.mark.parametrize("name", ["distance", "angle", "feature"])
+def test_features_come_nearer_to_those_of_the_teacher(name):
+    relation, _ = RELATIONS[name]
+    student, teacher = features(0).requires_grad_(), features(1)
+    optimizer = torch.optim.Adam([student], lr=0.05)
+    losses = []
+    for _ in range(50):
+        optimizer.zero_grad()
+        loss = relation(student, teacher, 1.0).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 4
+
+
+def test_sums_of_relations_have_names():
+    assert relations_in("distance+angle") == ["distance", "angle"]
+    with pytest.raises(ValueError, match=r"relation must be one of \['softmax', .* got 'distant'"):
+        relations_in("distant")
+
+
+def test_relations_add_up_with_what_they_are_worth():
+    student, teacher = features(0), features(1)
+    bpm, ones = torch.full((20,), 80.0), torch.ones(20)
+    loss = DistillationLoss(0.5, 0.0, "distance+feature", temperature=1.0)
+    expected = sum(
+        RELATIONS[name][1] * RELATIONS[name][0](student, teacher, 1.0).mean()
+        for name in ("distance", "feature")
+    )
+    found = loss((bpm, student), (bpm, ones, bpm, teacher, ones))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_features_of_altered_heart_rates_do_not_count(name):
+    student, teacher = features(0), features(1)
+    bpm, ones, counts = torch.full((20,), 80.0), torch.ones(20), torch.ones(20)
+    counts[::2] = 0
+    loss = DistillationLoss(0.5, 0.0, name, temperature=1.0)
+    found = loss((bpm, student), (bpm, ones, bpm, teacher, counts))
+    half = loss(
+        (bpm[1::2], student[1::2]),
+        (bpm[1::2], ones[1::2], bpm[1::2], teacher[1::2], counts[1::2]),
+    )
+    torch.testing.assert_close(found, half / 2)
+    nothing = (bpm, ones, bpm, teacher, torch.zeros(20))
+    assert loss((bpm, student), nothing) == 0
