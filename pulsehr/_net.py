@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,8 @@ class WindowDataset(Dataset):
 
     A batch is ``({"windows": ..., "others": (weights, *lessons)}, labels)``, of which callbacks
     of skorch take the labels and what the network says of the rest. With an augmentation every
-    batch is altered anew, by draws of torch's own generator.
+    batch is altered anew, by draws of torch's own generator; then `teach`, if it is given, says
+    the lessons of what came of it.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class WindowDataset(Dataset):
         targets: Sequence[Tensor],
         rows: NDArray[np.intp],
         augmentation: Mapping[str, float] | None = None,
+        teach: Callable[[Any], Sequence[NDArray[np.float64]]] | None = None,
     ) -> None:
         self.windows = windows
         self.y, *self.others = targets
         self.rows = rows
         self.augmentation = augmentation
+        self.teach = teach
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,6 +55,9 @@ class WindowDataset(Dataset):
         if self.augmentation:
             told = windows, (y, *others), self.augmentation, torch.default_generator
             windows, (y, *others) = augmented(*told)
+            if self.teach:
+                lessons = self.teach(windows.numpy())
+                others = [others[0], *(torch.from_numpy(np.float32(each)) for each in lessons)]
         return {"windows": windows, "others": tuple(others)}, y
 
 

@@ -6,6 +6,8 @@ import copy
 import os
 import pickle
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,17 @@ from pulsehr.distillation import DistillationLoss, LabelLoss, relations_in
 from pulsehr.exceptions import InterruptedFitWarning
 from pulsehr.networks import N_FEATURES
 
+#: What `lessons` of a student may be.
+LESSONS = ("once", "anew")
+
 
 def check_teaching(student: Any) -> None:
-    """Raise ValueError or TypeError if relation, teacher or memory are none."""
+    """Raise ValueError or TypeError if relation, lessons, teacher or memory are none."""
+    if student.lessons not in LESSONS:
+        raise ValueError(
+            f"DistilledStudentRegressor: lessons must be one of {list(LESSONS)}, "
+            f"got {student.lessons!r}"
+        )
     try:
         relations_in(student.relation)
     except ValueError as error:
@@ -83,10 +93,7 @@ def teacher_further(student: Any, rows: TrainingRows, metadata: dict[str, Any], 
 
 
 def lessons(student: Any, windows: Any) -> list[NDArray[np.float64]]:
-    """Return the teacher's heart rates (n,), features (n, 32), and that these count (n,).
-
-    Once for all epochs, of the windows as they are.
-    """
+    """Return the teacher's heart rates (n,), features (n, 32), and that these count (n,)."""
     if student.teacher_ is None:
         return []
     X = _as_taken(student.teacher_, windows)
@@ -99,6 +106,13 @@ def lessons(student: Any, windows: Any) -> list[NDArray[np.float64]]:
             f"a row, got shape {features.shape}"
         )
     return [np.asarray(student.teacher_.predict(X)), features, np.ones(len(windows))]
+
+
+def teaching(student: Any) -> Callable[[Any], list[NDArray[np.float64]]] | None:
+    """Return what gives the lessons of altered windows, if they are given anew."""
+    if student.teacher_ is None or student.lessons == "once":
+        return None
+    return partial(lessons, student)
 
 
 def _as_taken(teacher: Any, windows: Any) -> Any:

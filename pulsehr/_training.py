@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -60,6 +60,7 @@ def train(
     rows: TrainingRows,
     lessons: Sequence[NDArray[np.float64]],
     rng: np.random.RandomState,
+    teach: Callable[[Any], Sequence[NDArray[np.float64]]] | None = None,
 ) -> Trained:
     """Train a network as the parameters of its estimator say.
 
@@ -81,6 +82,8 @@ def train(
     rng : RandomState
         Seeds the split, the initial weights, the order of batches, how these are altered and the
         dropout.
+    teach : callable, default=None
+        Maps altered windows to the lessons of them; None: lessons are those of the rows.
 
     Returns
     -------
@@ -104,7 +107,7 @@ def train(
     with _own_generator(seed):
         module = _network(estimator, network, rows, used[learn], start)
         targets = _targets(rows, lessons, used[learn], used[watch])
-        training = WindowDataset(rows.windows, targets, used[learn], estimator.augmentation)
+        training = WindowDataset(rows.windows, targets, used[learn], estimator.augmentation, teach)
         validation = WindowDataset(rows.windows, targets, used[watch])
         net = skorch_net(estimator, module, criterion, validation, checkpoint).initialize()
         return _run(estimator, net, training, checkpoint)
@@ -117,6 +120,7 @@ def train_further(
     rows: TrainingRows,
     lessons: Sequence[NDArray[np.float64]],
     rng: np.random.RandomState,
+    teach: Callable[[Any], Sequence[NDArray[np.float64]]] | None = None,
 ) -> Trained:
     """Pass once over all rows, going on from what the estimator has learnt, if anything.
 
@@ -128,7 +132,7 @@ def train_further(
     with _own_generator(seed):
         module = _network(estimator, network, rows, rows.used, _learnt(estimator))
         targets = _targets(rows, lessons, rows.used)
-        training = WindowDataset(rows.windows, targets, rows.used, estimator.augmentation)
+        training = WindowDataset(rows.windows, targets, rows.used, estimator.augmentation, teach)
         nothing = WindowDataset(rows.windows, targets, rows.used[:0])
         no_file = Checkpoint(None, estimator)
         net = skorch_net(estimator, module, criterion, nothing, no_file, once=True).initialize()

@@ -25,6 +25,7 @@ from pulsehr._teaching import (
     fitted_teacher,
     lessons,
     teacher_further,
+    teaching,
 )
 from pulsehr._training import keep, train, train_further, warn_of_interruption
 from pulsehr._validation import (
@@ -125,9 +126,12 @@ class DistilledStudentRegressor(
         220 bpm; 0.3 is a good start, and 1 brings rates that the labels lack. "gain": standard
         deviation of the logarithm of a factor of the acceleration. "noise": white noise on
         the PPG, in its standard deviations, at most. The PPG keeps its mean and standard
-        deviation. A teacher sees windows as they are: its heart rates stretch with the
-        labels, and its features do not count where "stretch" was at work. A teacher that is
-        fitted here has an `augmentation` of its own. None: nothing.
+        deviation. None: nothing. A teacher that is fitted here has an `augmentation` of its own.
+    lessons : {"once", "anew"}, default="once"
+        Which windows a teacher sees if there is an `augmentation`. "once": those of `fit`; its
+        heart rates stretch with the labels, and its features do not count where "stretch" was
+        at work. "anew": the altered ones of every batch, as [3]_ found to teach more; it takes a
+        prediction of the teacher for each step (and a `transform`, if features are compared).
 
     Attributes
     ----------
@@ -160,6 +164,8 @@ class DistilledStudentRegressor(
     .. [1] Kasnesis et al., Replacing Attention with Modality-wise Convolution for
        Energy-Efficient PPG-based Heart Rate Estimation using Knowledge Distillation, 2025.
     .. [2] Park, Kim, Lu, Cho, Relational Knowledge Distillation, CVPR 2019.
+    .. [3] Beyer et al., Knowledge Distillation: A Good Teacher Is Patient and Consistent,
+       CVPR 2022.
 
     Examples
     --------
@@ -204,6 +210,7 @@ class DistilledStudentRegressor(
         memory: Any = None,
         quantization_epochs: int = 0,
         augmentation: dict[str, float] | None = None,
+        lessons: str = "once",
     ) -> None:
         self.teacher = teacher
         self.label_weight = label_weight
@@ -230,6 +237,7 @@ class DistilledStudentRegressor(
         self.memory = memory
         self.quantization_epochs = quantization_epochs
         self.augmentation = augmentation
+        self.lessons = lessons
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
@@ -272,7 +280,8 @@ class DistilledStudentRegressor(
             metadata = {"sample_weight": sample_weight, "groups": groups}
             self.teacher_ = fitted_teacher(self, rows, metadata, seed)
             taught = lessons(self, rows.windows)
-            trained = train(self, DistilledStudent, criterion(self), rows, taught, generator(seed))
+            rng, loss = generator(seed), criterion(self)
+            trained = train(self, DistilledStudent, loss, rows, taught, rng, teaching(self))
             trained, self.ranges_, tuning = ready_for_integers(self, trained, rows, seed)
             self.quantization_history_ = tuning
             keep(self, trained, rows)
@@ -316,7 +325,8 @@ class DistilledStudentRegressor(
             self.teacher_ = teacher_further(self, rows, {"sample_weight": sample_weight}, seed)
             taught = lessons(self, rows.windows)
             rng, loss = generator(seed), criterion(self)
-            trained = train_further(self, DistilledStudent, loss, rows, taught, rng)
+            teach = teaching(self)
+            trained = train_further(self, DistilledStudent, loss, rows, taught, rng, teach)
             keep(self, trained, rows)
             ranges = layer_ranges(self.network_, rows.windows)
             self.ranges_ = ranges if first else union(self.ranges_, ranges)

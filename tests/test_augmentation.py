@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold
 
 from pulsehr import DistilledStudentRegressor, PulseTeacherRegressor, _augmentation
@@ -21,6 +24,7 @@ from pulsehr._augmentation import (
     rotate,
     stretch,
 )
+from pulsehr.distillation import DistillationLoss
 
 FULL = dict.fromkeys(AUGMENTATIONS, 1.0)
 SMALL = {"max_epochs": 3, "filters": (2, 3, 4), "batch_size": 16, "random_state": 0, "verbose": 0}
@@ -357,3 +361,88 @@ def test_fine_tuning_for_integers_sees_windows_as_they_are(monkeypatch):
     student.set_params(batch_size=60, quantization_epochs=2).fit(X, y)
     assert len(student.quantization_history_) == 2
     assert len(seen) == student.max_epochs
+
+
+class HalfThePower(RegressorMixin, BaseEstimator):
+    """A teacher that notes what it is asked and gives a figure of the windows."""
+
+    asked: ClassVar[list] = []
+
+    def fit(self, X, y):
+        self.fitted_ = True
+        return self
+
+    def predict(self, X):
+        self.asked.append(X.copy())
+        return 60 + 30 * X[:, 0].std(1) + 10 * X[:, 1].std(1)
+
+    def transform(self, X):
+        return np.repeat(self.predict(X)[:, None], 32, 1)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(("lessons", "times"), [("once", 1), ("anew", 3)])
+def test_a_teacher_is_asked_about_altered_windows_if_lessons_come_anew(method, lessons, times):
+    HalfThePower.asked.clear()
+    X, y = rows()
+    student = DistilledStudentRegressor(
+        FrozenEstimator(HalfThePower().fit(X, y)),
+        **{**SMALL, "batch_size": 30, "max_epochs": 1},
+        validation_fraction=0,
+        relation="none",
+        augmentation={"gain": 1.0},
+        lessons=lessons,
+    )
+    getattr(student, method)(X, y)
+    first, *others = HalfThePower.asked
+    assert 1 + len(others) == times
+    np.testing.assert_array_equal(first, X)
+    for altered in others:
+        assert altered.shape == (30, 4, 64)
+        assert set(map(tuple, altered[:, 0])) < set(map(tuple, X[:, 0]))
+        assert not set(map(tuple, altered[:, 1])) & set(map(tuple, X[:, 1]))
+
+
+def test_lessons_given_anew_are_those_of_the_altered_windows(monkeypatch):
+    seen = []
+
+    class Noted(DistillationLoss):
+        def forward(self, output, targets):
+            seen.append(targets)
+            return super().forward(output, targets)
+
+    monkeypatch.setattr("pulsehr._teaching.DistillationLoss", Noted)
+    HalfThePower.asked.clear()
+    X, y = rows()
+    student = DistilledStudentRegressor(
+        FrozenEstimator(HalfThePower().fit(X, y)),
+        **{**SMALL, "batch_size": 60, "max_epochs": 1},
+        validation_fraction=0,
+        relation="distance",
+        augmentation={"stretch": 1.0, "gain": 1.0},
+        lessons="anew",
+    ).fit(X, y)
+    altered = HalfThePower.asked[-1]
+    ((_, _, bpm, features, counts),) = seen
+    expected = torch.from_numpy(student.teacher_.predict(altered)).float()
+    torch.testing.assert_close(bpm, expected)
+    torch.testing.assert_close(features, expected[:, None].expand(-1, 32))
+    assert torch.all(counts == 1)
+
+
+def test_lessons_anew_give_the_same_bits_on_any_number_of_threads():
+    X, y = (np.concatenate([each, each]) for each in rows())
+    model = clone(ESTIMATORS[1]).set_params(augmentation=FULL, lessons="anew", batch_size=100)
+    predicted = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            predicted.append(clone(model).fit(X, y).predict(X))
+    finally:
+        torch.set_num_threads(1)
+    np.testing.assert_array_equal(*predicted)
