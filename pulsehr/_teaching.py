@@ -18,9 +18,10 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_memory
 from torch import nn
 
+from pulsehr._relations import relations_in
 from pulsehr._routing import is_fitted, passed_on
 from pulsehr._validation import TrainingRows
-from pulsehr.distillation import DistillationLoss, LabelLoss, relations_in
+from pulsehr.distillation import DistillationLoss, LabelLoss
 from pulsehr.exceptions import InterruptedFitWarning
 from pulsehr.networks import N_FEATURES
 
@@ -55,9 +56,13 @@ def check_teaching(student: Any) -> None:
 def criterion(student: Any) -> nn.Module:
     """Return the loss of a student."""
     if student.teacher is None:
-        return LabelLoss()
+        return LabelLoss(student.loss)
     return DistillationLoss(
-        student.label_weight, student.prediction_weight, student.relation, student.temperature
+        student.label_weight,
+        student.prediction_weight,
+        student.relation,
+        student.temperature,
+        student.loss,
     )
 
 

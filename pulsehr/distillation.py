@@ -6,169 +6,53 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import smooth_l1_loss
 
-#: Windows and features that differ by less than this share of what is usual count as alike.
-_COINCIDENT = 1e-3
-
-#: The square of a difference that is none: bounds gradients where all windows look alike.
-_TINY = 1e-8
+from pulsehr._relations import RELATIONS, relations_in
 
 
-def softmax_relation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Compare features by the squared difference of their softmax.
+def absolute_errors(output: tuple[Tensor, ...], bpm: Tensor) -> Tensor:
+    """Return how far the network's heart rates are from others (n,), in bpm."""
+    return (output[0] - bpm).abs()
 
-    Parameters
-    ----------
-    student, teacher : Tensor of shape (n_windows, n_features)
-        Features.
-    temperature : float
-        Divides the features before the softmax.
 
-    Returns
-    -------
-    Tensor of shape (n_windows,)
-        The mean squared difference of each window, at most ``2 / n_features``.
+def laplace_errors(output: tuple[Tensor, ...], bpm: Tensor) -> Tensor:
+    """Return how unlikely heart rates (n,) are to a Laplace distribution around the network's.
+
+    The negative logarithm of its density ``exp(-|error| / b) / (2 b)``, but for a constant; the
+    network's third output is the logarithm of b.
     """
-    difference = torch.softmax(student / temperature, dim=1) - torch.softmax(
-        teacher / temperature, dim=1
-    )
-    return difference.square().mean(dim=1)
+    log_scale = output[2]
+    return absolute_errors(output, bpm) * torch.exp(-log_scale) + log_scale
 
 
-def distance_relation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """Compare the distances between windows, in their mean, by Huber's loss ([1]_).
-
-    Shifted, turned, mirrored and scaled features are as good.
-
-    Parameters
-    ----------
-    student, teacher : Tensor of shape (n_windows, n_features)
-        Features, as many as each has.
-    temperature : float, default=1.0
-        Without effect.
-
-    Returns
-    -------
-    Tensor of shape (n_windows,)
-        The mean over the distances from each window; zero for a single one.
-
-    References
-    ----------
-    .. [1] Park, Kim, Lu, Cho, Relational Knowledge Distillation, CVPR 2019.
-    """
-    losses = smooth_l1_loss(_distances(student), _distances(teacher), reduction="none")
-    return losses.sum(1) / max(1, len(student) - 1)
-
-
-def angle_relation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """Compare the cosines of the angles between windows by Huber's loss ([1]_).
-
-    Shifted, turned, mirrored and scaled features are as good.
-
-    Parameters
-    ----------
-    student, teacher : Tensor of shape (n_windows, n_features)
-        Features, as many as each has.
-    temperature : float, default=1.0
-        Without effect.
-
-    Returns
-    -------
-    Tensor of shape (n_windows,)
-        The mean over the angles at each window; zero for fewer than three.
-
-    References
-    ----------
-    .. [1] Park, Kim, Lu, Cho, Relational Knowledge Distillation, CVPR 2019.
-    """
-    n = len(student)
-    losses = smooth_l1_loss(_cosines(student), _cosines(teacher), reduction="none")
-    return losses.sum((1, 2)) / max(1, (n - 1) * (n - 2))
-
-
-def feature_relation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """Compare features one by one, standardised over the windows, by their squared difference.
-
-    Parameters
-    ----------
-    student, teacher : Tensor of shape (n_windows, n_features)
-        Features, as many as the other's. One that is the same in all windows counts as zero.
-    temperature : float, default=1.0
-        Without effect.
-
-    Returns
-    -------
-    Tensor of shape (n_windows,)
-        The mean over features; its mean over windows is two less twice the correlation.
-    """
-    return (_standardised(student) - _standardised(teacher)).square().mean(1)
-
-
-def no_relation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return zero (n_windows,) for any features."""
-    return student.new_zeros(len(student))
-
-
-#: How `DistilledStudentRegressor(relation=...)` compares features, and how many bpm one is worth:
-#: such that each but the paper's is about 3 bpm for a student that learnt without it, neither
-#: inert beside the errors in bpm nor above them. The paper's, at most 0.06 bpm, stays as it was.
-RELATIONS: dict[str, tuple[Callable[[Tensor, Tensor, float], Tensor], float]] = {
-    "softmax": (softmax_relation, 1.0),
-    "distance": (distance_relation, 25.0),
-    "angle": (angle_relation, 10.0),
-    "feature": (feature_relation, 1.5),
-    "none": (no_relation, 0.0),
+#: What ``loss`` of the estimators may be: how each window's output is compared with a heart rate.
+ERRORS: dict[str, Callable[[tuple[Tensor, ...], Tensor], Tensor]] = {
+    "l1": absolute_errors,
+    "laplace": laplace_errors,
 }
 
 
-def relations_in(relation: object) -> list[str]:
-    """Return the keys of `RELATIONS` in a sum of them such as "distance+angle".
-
-    Raises
-    ------
-    ValueError
-        If there is another one.
-    """
-    names = relation.split("+") if isinstance(relation, str) else []
-    if not names or not RELATIONS.keys() >= {*names}:
-        raise ValueError(
-            f"relation must be one of {list(RELATIONS)} or a sum such as 'distance+angle', "
-            f"got {relation!r}"
-        )
-    return names
-
-
-def _distances(features: Tensor) -> Tensor:
-    """Return the distances (n, n) between rows (n, n_features), divided by their mean."""
-    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
-    pairs = max(1, len(features) * (len(features) - 1))
-    return distances / (distances.sum() / pairs).clamp_min(_TINY)
-
-
-def _cosines(features: Tensor) -> Tensor:
-    """Return, for each row (n, n_features), the cosines (n, n) between the ways to two others."""
-    ways = features - features[:, None]
-    squares = ways.square().sum(2, keepdim=True)
-    # keeps the gradient of windows that (almost) coincide finite
-    directions = ways / (squares + _COINCIDENT**2 * squares.detach().mean() + _TINY).sqrt()
-    return directions @ directions.mT
-
-
-def _standardised(features: Tensor) -> Tensor:
-    """Return the columns of (n, n_features) with mean 0 and standard deviation 1."""
-    centred = features - features.mean(0)
-    variance = centred.square().mean(0)
-    return centred / (variance + _COINCIDENT**2 * variance.detach().mean() + _TINY).sqrt()
-
-
 class LabelLoss(nn.Module):
-    """The mean absolute error in bpm, each window with its weight."""
+    """The mean over windows, each with its weight, of how far the network is from the labels.
 
-    def forward(self, output: tuple[Tensor, Tensor], targets: tuple[Tensor, ...]) -> Tensor:
-        """Compare the network's bpm (n,) with the labels (n,); weights (n,) come second."""
+    In evaluation always the mean absolute error in bpm, so that early stopping judges the heart
+    rate.
+
+    Parameters
+    ----------
+    loss : str, default="l1"
+        A key of `ERRORS`, which training takes.
+    """
+
+    def __init__(self, loss: str = "l1") -> None:
+        super().__init__()
+        self.errors = ERRORS[loss]
+
+    def forward(self, output: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
+        """Compare the network's output with the labels (n,); weights (n,) come second."""
         y, weights = targets[:2]
-        return (weights * (output[0] - y).abs()).mean()
+        errors = self.errors if self.training else absolute_errors
+        return (weights * errors(output, y)).mean()
 
 
 class DistillationLoss(nn.Module):
@@ -178,6 +62,9 @@ class DistillationLoss(nn.Module):
     training; in evaluation the mean absolute error against the labels alone, so that early
     stopping judges the heart rate. Each window counts with its weight. Relations between
     windows are those within the windows that come together: the parts of a batch.
+
+    With ``loss="laplace"`` both L1 are the negative log-likelihood of a Laplace distribution, whose
+    scale learns from the labels alone; the relation is divided by the scale, as the errors are.
 
     Parameters
     ----------
@@ -189,6 +76,8 @@ class DistillationLoss(nn.Module):
         A key of `RELATIONS`, or several with "+" between them, which add up.
     temperature : float
         Of the softmax.
+    loss : str, default="l1"
+        A key of `ERRORS`.
 
     References
     ----------
@@ -197,31 +86,40 @@ class DistillationLoss(nn.Module):
     """
 
     def __init__(
-        self, label_weight: float, prediction_weight: float, relation: str, temperature: float
+        self,
+        label_weight: float,
+        prediction_weight: float,
+        relation: str,
+        temperature: float,
+        loss: str = "l1",
     ) -> None:
         super().__init__()
         self.label_weight = label_weight
         self.prediction_weight = prediction_weight
         self.relations = [RELATIONS[name] for name in relations_in(relation)]
         self.temperature = temperature
+        self.errors = ERRORS[loss]
 
-    def forward(self, output: tuple[Tensor, Tensor], targets: tuple[Tensor, ...]) -> Tensor:
-        """Compare bpm (n,) and features (n, 32) with what labels and teacher say.
+    def forward(self, output: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
+        """Compare the network's output with what labels and teacher say.
 
         Targets are labels (n,), weights (n,), the teacher's bpm (n,) and features (n, 32), and
         whether these count (n,), 1 or 0: they do not where the window was altered to show another
         heart rate than the teacher saw.
         """
-        bpm, features = output
         y, weights, teacher_bpm, teacher_features, counts = targets
-        error = (bpm - y).abs()
         if not self.training:
-            return (weights * error).mean()
+            return (weights * absolute_errors(output, y)).mean()
         b, g = self.label_weight, self.prediction_weight
-        prediction = b * error + (1 - b) * (bpm - teacher_bpm).abs()
+        bpm, features, *log_scale = output
+        as_given = (bpm, features, *(scale.detach() for scale in log_scale))
+        prediction = b * self.errors(output, y) + (1 - b) * self.errors(as_given, teacher_bpm)
         shown = counts > 0
         relation = torch.zeros_like(bpm)
         for compare, worth in self.relations:
             found = compare(features[shown], teacher_features[shown], self.temperature)
             relation[shown] = relation[shown] + worth * found
+        # in the unit of the errors
+        for scale in as_given[2:]:
+            relation = relation * torch.exp(-scale)
         return (weights * (g * prediction + (1 - g) * relation)).mean()
