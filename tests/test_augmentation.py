@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import signal
 from typing import ClassVar
 
 import numpy as np
 import pytest
+import skops.io
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold
+from skorch.callbacks import Callback, EpochScoring
 
 from pulsehr import DistilledStudentRegressor, PulseTeacherRegressor, _augmentation
 from pulsehr._augmentation import (
@@ -25,6 +30,8 @@ from pulsehr._augmentation import (
     stretch,
 )
 from pulsehr.distillation import DistillationLoss
+from pulsehr.exceptions import InterruptedFitWarning
+from pulsehr.persistence import TRUSTED_TYPES
 
 FULL = dict.fromkeys(AUGMENTATIONS, 1.0)
 SMALL = {"max_epochs": 3, "filters": (2, 3, 4), "batch_size": 16, "random_state": 0, "verbose": 0}
@@ -446,3 +453,55 @@ def test_lessons_anew_give_the_same_bits_on_any_number_of_threads():
     finally:
         torch.set_num_threads(1)
     np.testing.assert_array_equal(*predicted)
+
+
+class PressCtrlC(Callback):
+    """Once armed, press Ctrl-C in the third epoch."""
+
+    armed = False
+
+    def on_batch_begin(self, net, **kwargs):
+        if PressCtrlC.armed and net.history[-1, "epoch"] == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@every_estimator
+def test_an_interrupted_fit_goes_on_with_the_same_alterations(estimator, monkeypatch, tmp_path):
+    X, y = rows()
+    model = clone(estimator).set_params(
+        augmentation=FULL, max_epochs=4, callbacks=[PressCtrlC()], checkpoint=tmp_path / "whole"
+    )
+    expected = clone(model).fit(X, y).predict(X)
+    model.set_params(checkpoint=tmp_path / "interrupted")
+    monkeypatch.setattr(PressCtrlC, "armed", True)
+    with pytest.warns(InterruptedFitWarning, match="interrupted in epoch 3"):
+        clone(model).fit(X, y)
+    monkeypatch.setattr(PressCtrlC, "armed", False)
+    resumed = clone(model).fit(X, y)
+    assert len(resumed.history_) == 4
+    np.testing.assert_array_equal(resumed.predict(X), expected)
+
+
+@every_estimator
+def test_a_stored_estimator_knows_how_it_was_augmented(estimator):
+    X, y = rows()
+    fitted = clone(estimator).set_params(augmentation={"stretch": 0.3}).fit(X, y)
+    for read in (
+        pickle.loads(pickle.dumps(fitted)),
+        skops.io.loads(skops.io.dumps(fitted), trusted=TRUSTED_TYPES),
+    ):
+        assert read.augmentation == {"stretch": 0.3}
+        np.testing.assert_array_equal(read.predict(X), fitted.predict(X))
+
+
+@every_estimator
+def test_scores_of_callbacks_are_of_the_altered_labels(estimator):
+    X, y = rows()
+    score = EpochScoring("neg_mean_absolute_error", name="mae", on_train=True)
+    model = clone(estimator).set_params(
+        augmentation={"stretch": 1.0}, callbacks=[score], validation_fraction=0
+    )
+    if isinstance(model, DistilledStudentRegressor):
+        model.set_params(teacher=None)
+    for row in model.fit(X, y).history_:
+        assert -row["mae"] == pytest.approx(row["train_loss"], rel=1e-5)
