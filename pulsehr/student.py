@@ -67,7 +67,7 @@ class DistilledStudentRegressor(
         softmax, as in [1]_, which is at most 0.06 bpm and does next to nothing. "distance" and
         "angle": distances and angles between the windows of a batch, in 64 at a time ([2]_).
         "feature": each feature with the teacher's, standardised over the same windows. "none".
-        A sum such as "distance+angle". Each but the first is some 3 bpm at the start.
+        A sum such as "distance+angle". Each but the first is 1 to 3 bpm.
     temperature : float, default=1.0
         Divides the features before the softmax.
     max_epochs : int, default=500

@@ -94,10 +94,9 @@ class PulseTeacherRegressor(
         "polarity" (PPG upside down), "contact" (PPG lost for a sixteenth to a third of the
         window) and "cadence" (motion of another window, and an artefact of it in the PPG).
         "stretch": time and heart rate faster or slower by up to this, at most 1, but from 30 to
-        220 bpm; 0.3 is a good start, and 1 brings rates that the labels lack. "gain": standard
-        deviation of the logarithm of a factor of the acceleration. "noise": white noise on
-        the PPG, in its standard deviations, at most. The PPG keeps its mean and standard
-        deviation. None: nothing.
+        220 bpm, for rates that the labels lack. "gain": standard deviation of the logarithm of a
+        factor of the acceleration. "noise": white noise on the PPG, in its standard deviations,
+        at most. The PPG keeps its mean and standard deviation. None: nothing.
 
     Attributes
     ----------
