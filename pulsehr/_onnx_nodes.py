@@ -20,10 +20,16 @@ from pulsehr.forms import (
     ScaledLinear,
     TemporalTeacher,
 )
-from pulsehr.networks import DistilledStudent, PulseTeacher, RectifiedConv2d
+from pulsehr.networks import (
+    LOG_SCALE_BOUNDS,
+    STD_OF_LAPLACE,
+    DistilledStudent,
+    PulseTeacher,
+    RectifiedConv2d,
+)
 
 #: Element types of ONNX tensors, as ``onnx.TensorProto`` numbers them.
-FLOAT, DOUBLE = 1, 11
+FLOAT, INT64, DOUBLE = 1, 7, 11
 
 
 class Nodes:
@@ -135,6 +141,18 @@ def linear(nodes: Nodes, module: Any, x: str) -> str:
         weights, bias = module.folded()
     y = nodes.add("Gemm", x, _array(weights), _array(bias), transB=1)
     return nodes.add("Relu", y) if isinstance(module, RectifiedLinear) else y
+
+
+def column(nodes: Nodes, x: str, index: int) -> str:
+    """Add the choice of a column of (n, n_columns): (n, 1)."""
+    return nodes.add("Slice", x, ints(index), ints(index + 1), ints(1))
+
+
+def std_of_log_scale(nodes: Nodes, x: str, std_scale: float) -> str:
+    """Add the standard deviation (bpm) of a Laplace distribution from the log of its scale."""
+    low, high = (np.float32(bound) for bound in LOG_SCALE_BOUNDS)
+    scale = nodes.add("Exp", nodes.add("Clip", x, low, high))
+    return nodes.add("Mul", scale, np.float32(STD_OF_LAPLACE * std_scale))
 
 
 def mean_pool(nodes: Nodes, x: str, size: int, n_times: int) -> tuple[str, int]:
