@@ -157,7 +157,8 @@ def _row(bench: Bench, label: str, tasks: Sequence[Task], variant: str) -> Row:
         Prediction(bpm, None if std is None or np.isnan(std).any() else std)
         for bpm, std in seeds.values()
     ]
-    return Row(label, bench.data, predictions, finished.n_parameters, finished.n_macs)
+    tracked = VARIANTS[variant].is_tracker
+    return Row(label, bench.data, predictions, finished.n_parameters, finished.n_macs, tracked)
 
 
 def report(

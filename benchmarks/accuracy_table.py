@@ -37,6 +37,7 @@ class Row:
     predictions: Sequence[Prediction]
     n_parameters: int = 0
     n_macs: int = 0
+    is_tracked: bool = False
 
     def errors(self, chosen: Any = slice(None), *, post_processed: bool = False) -> Values:
         """Return the mean absolute error of each subject, (n_seeds, n_subjects)."""
@@ -49,9 +50,14 @@ class Row:
         )
 
     def values(self, post_processed: bool = False) -> list[Values]:
-        """Return the heart rates of each seed, as they are or after the paper's causal clip."""
-        raw = [prediction.bpm for prediction in self.predictions]
-        return [causal_clip_readings(self.data.X, bpm) for bpm in raw] if post_processed else raw
+        """Return the heart rates of each seed, as they are or after the paper's causal clip.
+
+        Those of a tracker are post-processed as they are.
+        """
+        given = [prediction.bpm for prediction in self.predictions]
+        if not post_processed or self.is_tracked:
+            return given
+        return [causal_clip_readings(self.data.X, bpm) for bpm in given]
 
 
 def with_spread(values: Iterable[float], digits: int = 2) -> str:
@@ -68,7 +74,10 @@ def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def main_table(data: HeartRateDataset, rows: Sequence[Row]) -> str:
-    """Return the errors of each row, each the mean over subjects but for the median."""
+    """Return the errors of each row, each the mean over subjects but for the median.
+
+    Median, sets and share are of the heart rates as they are: raw, or those of a tracker.
+    """
     sets = set_of(data.groups)
     names = np.unique(sets)
     head = ["", "raw", "median", "post-processed", *names, f"within {CLOSE:g} bpm"]
@@ -78,7 +87,7 @@ def main_table(data: HeartRateDataset, rows: Sequence[Row]) -> str:
         lines.append(
             [
                 row.label,
-                with_spread(row.errors().mean(axis=1)),
+                "" if row.is_tracked else with_spread(row.errors().mean(axis=1)),
                 with_spread(np.median(row.errors(), axis=1)),
                 with_spread(row.errors(post_processed=True).mean(axis=1)),
                 *(with_spread(row.errors(sets == name).mean(axis=1)) for name in names),
@@ -91,12 +100,12 @@ def main_table(data: HeartRateDataset, rows: Sequence[Row]) -> str:
 
 
 def fold_table(rows: Sequence[Row], splits: Sequence[Split]) -> str:
-    """Return the raw error of each row in each fold, the mean over its subjects."""
+    """Return the error of each row in each fold, the mean over its subjects."""
     lines = (
         [row.label, *(with_spread(row.errors(split.test).mean(axis=1)) for split in splits)]
         for row in rows
     )
-    return markdown(["raw", *(split.name for split in splits)], lines)
+    return markdown(["", *(split.name for split in splits)], lines)
 
 
 def gain_table(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> str:

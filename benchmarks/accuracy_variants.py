@@ -191,7 +191,7 @@ def tracked(case: Case, **parameters: Any) -> Prediction:
         pairs = zip(raw.bpm, raw.std, strict=True)
         remembered = RememberedWithStd(dict(zip(keys, pairs, strict=True)))
     tracker = tracking.HeartRateTracker(FrozenEstimator(remembered), **parameters)
-    train = case.bench.training_rows(case.split)
+    train = case.split.train
     tracker.fit([data.X[row] for row in train], data.y[train])
     if raw.std is None:
         return Prediction(tracker.predict(case.readings))
@@ -221,6 +221,11 @@ class Variant:
 
     predict: Callable[[Case], Prediction]
     applies: Callable[[Pipeline], bool] = _is_any
+
+    @property
+    def is_tracker(self) -> bool:
+        """Tell whether the heart rates are post-processed."""
+        return getattr(self.predict, "func", None) is tracked
 
 
 #: What most rows of the tables are.

@@ -261,9 +261,8 @@ def fine_tuned(fold: Fold, windows: NDArray[np.float32], weight_max: int) -> Any
         rows = check_training_rows(student, windows, y, None, groups)
         before, _fine_tuning.WEIGHT_MAX = _fine_tuning.WEIGHT_MAX, weight_max
         try:
-            trained, ranges, history = ready_for_integers(
-                student, trained, rows, fold.settings.seed
-            )
+            seed = fold.settings.seed
+            trained, ranges, history = ready_for_integers(student, trained, rows, seed)
         finally:
             _fine_tuning.WEIGHT_MAX = before
         losses = [round(row["valid_loss"], 3) for row in history]
@@ -293,8 +292,7 @@ def _predict_fold(fold: Fold) -> dict[str, NDArray[np.float64]]:
     predicted = {"float": student.predict(test)}
     for label, way in WAYS.items():
         predicted[label] = predict(way(case), test)
-    epochs = fold.epochs
-    if epochs:
+    if epochs := fold.epochs:
         network, ranges = fine_tuned(fold, train, 127)
         integers = quantize(lower(network, test.shape[1:]), ranges)
         predicted[f"99.995, {epochs} epochs of fine-tuning"] = predict(integers, test)

@@ -360,6 +360,14 @@ def test_the_main_table_is_the_mean_over_subjects_and_the_spread_over_seeds(four
     assert cells(main, "one") == ["4.00", "3.00", "4.00", "2.00", "8.00", "66.7 %", "", ""]
 
 
+def test_what_a_tracker_gives_is_never_called_raw(four):
+    rough = np.tile([0.0, 30.0], 3)
+    row = replace(row_of(four, "tracked", rough), is_tracked=True)
+    assert cells(tables.main_table(four, [row]), "tracked")[:3] == ["", "15.00", "15.00"]
+    trackers = [name for name, variant in variants.VARIANTS.items() if variant.is_tracker]
+    assert trackers == [name for name in variants.VARIANTS if name.startswith("tracker")]
+
+
 def test_the_fold_table_is_the_mean_over_the_subjects_of_a_fold(four):
     splits = [folds.Split("x", np.arange(4, 6), np.arange(4))]
     table = tables.fold_table([row_of(four, "one", [2, 0, 3, -3, 8, 8])], splits)
