@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import reduce
 from importlib import import_module
+from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -20,7 +22,7 @@ from pulsehr.metrics import subject_mean_absolute_error
 PEERS = Path(__file__).resolve().parents[1] / "build" / "peers"
 
 #: Penalties that are tried, for features of unit variance.
-ALPHAS = tuple(np.logspace(0, 6, 13))
+ALPHAS = (1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
 
 #: Folds of the training subjects by which the penalty is chosen.
 N_INNER = 3
@@ -75,8 +77,7 @@ class MiniRocketRegressor(RegressorMixin, BaseEstimator):
         self.scale_[self.scale_ == 0] = 1.0
         features = (features - self.mean_) / self.scale_
         y = np.asarray(y, np.float64)
-        self.alpha_ = _least_alpha(features, y, np.asarray(groups))
-        self.coef_, self.intercept_ = _ridges(features, y, [self.alpha_])[0]
+        self.alpha_, (self.coef_, self.intercept_) = _ridge(features, y, np.asarray(groups))
         self.n_parameters_ = 2 * len(self.coef_) + 1  # and a bias for each kernel
         return self
 
@@ -87,29 +88,45 @@ class MiniRocketRegressor(RegressorMixin, BaseEstimator):
         return predicted + self.intercept_
 
 
-def _least_alpha(features: Any, y: Any, groups: Any) -> float:
-    """Choose the penalty by folds of subjects."""
+class _Moments(NamedTuple):
+    """What least squares need of some rows; moments of rows together are their sum."""
+
+    n: int
+    x: Any
+    y: float
+    xx: Any
+    xy: Any
+
+    def __add__(self, other: Any) -> _Moments:
+        return _Moments(*(a + b for a, b in zip(self, other, strict=True)))
+
+    @classmethod
+    def of(cls, x: Any, y: Any) -> _Moments:
+        return cls(len(y), x.sum(axis=0), float(y.sum()), x.T @ x, x.T @ y)
+
+    def ridge(self, alpha: float) -> tuple[Any, float]:
+        """Return weights and intercept, which is not penalised."""
+        mean, level = self.x / self.n, self.y / self.n
+        penalised = self.xx - np.outer(self.x, mean)
+        penalised[np.diag_indices_from(penalised)] += alpha
+        moment = self.xy - self.x * level
+        coef = scipy.linalg.solve(penalised, moment, assume_a="pos", overwrite_a=True)
+        return coef, level - float(mean @ coef)
+
+
+def _ridge(features: Any, y: Any, groups: Any) -> tuple[float, tuple[Any, float]]:
+    """Choose the penalty in folds of subjects; return it, and weights and intercept of all rows."""
+    folds = [test for _, test in GroupKFold(N_INNER).split(features, groups=groups)]
+    moments = [_Moments.of(features[test], y[test]) for test in folds]
     errors = np.zeros(len(ALPHAS))
-    for train, test in GroupKFold(N_INNER).split(features, groups=groups):
-        for k, (coef, intercept) in enumerate(_ridges(features[train], y[train], ALPHAS)):
+    for number, test in enumerate(folds):
+        others = reduce(add, moments[:number] + moments[number + 1 :])
+        for k, alpha in enumerate(ALPHAS):
+            coef, intercept = others.ridge(alpha)
             predicted = features[test] @ coef + intercept
             errors[k] += subject_mean_absolute_error(y[test], predicted, groups[test])
-    return float(ALPHAS[int(np.argmin(errors))])
-
-
-def _ridges(features: Any, y: Any, alphas: Any) -> list[tuple[Any, float]]:
-    """Solve the normal equations for each penalty; return weights and intercept."""
-    mean, level = features.mean(axis=0), float(y.mean())
-    n = len(y)
-    gram = features.T @ features - n * np.outer(mean, mean)
-    moment = features.T @ (y - level)
-    solved = []
-    for alpha in alphas:
-        penalised = gram.copy()
-        penalised[np.diag_indices_from(penalised)] += alpha
-        coef = scipy.linalg.solve(penalised, moment, assume_a="pos", overwrite_a=True)
-        solved.append((coef, level - float(mean @ coef)))
-    return solved
+    alpha = float(ALPHAS[int(np.argmin(errors))])
+    return alpha, reduce(add, moments).ridge(alpha)
 
 
 class NeuroKitRegressor(RegressorMixin, BaseEstimator):

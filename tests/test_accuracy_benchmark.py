@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
 from pulsehr import DistilledStudentRegressor, PPGWindower, PulseTeacherRegressor
@@ -440,15 +441,14 @@ def test_a_missing_package_says_how_to_get_it():
         peers.peer("surely_not_installed")
 
 
-def test_ridges_are_those_of_scikit_learn():
-    from sklearn.linear_model import Ridge
-
+def test_a_ridge_from_moments_is_that_of_scikit_learn():
     rng = np.random.default_rng(0)
     features, y = rng.standard_normal((40, 5)) + 1, rng.standard_normal(40)
-    for alpha, (coef, intercept) in zip(
-        [1, 100], peers._ridges(features, y, [1, 100]), strict=True
-    ):
+    halves = (slice(25), slice(25, None))
+    first, second = (peers._Moments.of(features[half], y[half]) for half in halves)
+    for alpha in (1, 100):
         ridge = Ridge(alpha).fit(features, y)
+        coef, intercept = (first + second).ridge(alpha)
         np.testing.assert_allclose(coef, ridge.coef_, atol=1e-10)
         assert intercept == pytest.approx(ridge.intercept_)
 
@@ -459,7 +459,10 @@ def test_the_penalty_is_chosen_by_whole_subjects():
     groups = np.repeat(np.arange(6), 20)
     features = np.eye(6)[groups] + 0.01 * rng.standard_normal((120, 6))
     y = 100 + 20.0 * groups
-    assert peers._least_alpha(features, y, groups) == max(peers.ALPHAS)
+    alpha, (coef, intercept) = peers._ridge(features, y, groups)
+    assert alpha == max(peers.ALPHAS)
+    ridge = Ridge(alpha).fit(features, y)
+    np.testing.assert_allclose(features @ coef + intercept, ridge.predict(features), atol=1e-8)
 
 
 def peak_finder():
