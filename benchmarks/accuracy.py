@@ -20,7 +20,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -62,12 +63,13 @@ class Task:
             for variant in self.variants
         )
 
-    def finish(self, bench: Bench) -> tuple[str, float]:
-        """Do what is left; return the key of the fold and the seconds it took."""
+    def finish(self, bench: Bench) -> tuple[str, str, float]:
+        """Do what is left; return the configuration, the key and the seconds it took."""
         start = time.monotonic()
         for variant in self.variants:
             self.finished(bench, variant)
-        return bench.key(self.name, self.settings, self.split), time.monotonic() - start
+        key = bench.key(self.name, self.settings, self.split)
+        return self.name, key, time.monotonic() - start
 
     def finished(self, bench: Bench, variant: str) -> Finished:
         """Return the predictions in a variant, made now if need be."""
@@ -106,16 +108,25 @@ def waves(bench: Bench, tasks: Sequence[Task]) -> list[list[Task]]:
 
 def run(bench: Bench, tasks: Sequence[Task], jobs: int) -> None:
     """Finish all tasks on some processes, one thread each, and say how long it will take."""
-    start, done = time.monotonic(), 0
     planned = waves(bench, tasks)
-    total = sum(map(len, planned))
+    waiting = Counter(task.name for wave in planned for task in wave)
+    took: dict[str, list[float]] = {}
+    done, total = 0, waiting.total()
     for wave in planned:
         parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs)
-        for key, seconds in parallel(delayed(task.finish)(bench) for task in wave):
+        for name, key, seconds in parallel(delayed(task.finish)(bench) for task in wave):
             done += 1
-            left = (time.monotonic() - start) / done * (total - done) / 60
+            waiting[name] -= 1
+            took.setdefault(name, []).append(seconds)
+            left = seconds_left(waiting, took) / jobs / 60
             line = f"{done} of {total}: {key}, {seconds:.0f} s; about {left:.0f} min left"
             print(line, file=sys.stderr, flush=True)
+
+
+def seconds_left(waiting: Mapping[str, int], took: Mapping[str, list[float]]) -> float:
+    """Return the seconds of what is waiting, each as long as its like took, or else all."""
+    every = [seconds for some in took.values() for seconds in some]
+    return sum(n * float(np.mean(took.get(name, every))) for name, n in waiting.items())
 
 
 def rows_of(bench: Bench, tasks: Sequence[Task]) -> list[Row]:

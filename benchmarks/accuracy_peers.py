@@ -21,6 +21,11 @@ from pulsehr.metrics import subject_mean_absolute_error
 
 PEERS = Path(__file__).resolve().parents[1] / "build" / "peers"
 
+# here, as a pickle of a fitted regressor imports them too; last, so that the environment's own
+# packages win
+if str(PEERS) not in sys.path:
+    sys.path.append(str(PEERS))
+
 #: Penalties that are tried, for features of unit variance.
 ALPHAS = (1e1, 1e2, 1e3, 1e4, 1e5, 1e6)
 
@@ -37,8 +42,6 @@ class PeerMissingError(ImportError):
 
 def peer(module: str) -> Any:
     """Import a module of build/peers, or of wherever else it is installed."""
-    if str(PEERS) not in sys.path:
-        sys.path.append(str(PEERS))  # last: the environment's own packages win
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -58,13 +61,13 @@ class MiniRocketRegressor(RegressorMixin, BaseEstimator):
     Parameters
     ----------
     n_kernels : int
-        Features, rounded down to a multiple of 84. The package's 10,000 would make a fit of
-        the normal equations 15 times as long.
+        Features, rounded down to a multiple of 84. The package's 10,000 would take 100 times as
+        long to solve for.
     random_state : int or None
         Seed of the kernels.
     """
 
-    def __init__(self, n_kernels: int = 4032, random_state: int | None = None) -> None:
+    def __init__(self, n_kernels: int = 2016, random_state: int | None = None) -> None:
         self.n_kernels = n_kernels
         self.random_state = random_state
 

@@ -230,6 +230,12 @@ def test_a_run_on_two_processes_is_resumed_without_work(bench, data, capsys):
     assert "| taught against peak |" in report
 
 
+def test_what_is_left_takes_as_long_as_its_like():
+    took = {"peak": [1.0, 3.0], "student": [100.0]}
+    assert accuracy.seconds_left({"peak": 5, "student": 2}, took) == 5 * 2 + 2 * 100
+    assert accuracy.seconds_left({"teacher": 3}, took) == pytest.approx(3 * 104 / 3)
+
+
 def test_parameters_and_multiplications_are_those_of_the_paper():
     windows = np.random.default_rng(0).standard_normal((4, 4, 256))
     for regressor, parameters, macs in (
