@@ -138,6 +138,7 @@ class PulseTeacherRegressor(
 
     # early stopping is only honest if it knows the subjects: they are asked for by default
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
+    __metadata_request__predict: ClassVar[dict[str, bool]] = {"return_std": True}
 
     def __init__(
         self,

@@ -23,6 +23,9 @@ NETWORKS = [
     QuantizedStudentRegressor(DistilledStudentRegressor(**BRIEF, quantization_epochs=1)),
     PulseTeacherRegressor(**BRIEF, network="temporal", loss="laplace"),
     DistilledStudentRegressor(**BRIEF, network="interacting", loss="laplace"),
+    QuantizedStudentRegressor(
+        DistilledStudentRegressor(**BRIEF, network="interacting", loss="laplace")
+    ),
 ]
 PLAIN = [SpectralPeakRegressor(), MotionAwareSpectralRegressor(), PPGWindower()]
 ESTIMATORS = [*NETWORKS, *PLAIN]

@@ -180,10 +180,15 @@ class Graph:
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"Graph: layer names must differ, got {name!r} twice")
-        end, n_outputs = self.shapes[names[-1]], 1 if self.log2_std_bounds is None else 2
-        if end != (1, 1, n_outputs):
-            numbers = "one number" if n_outputs == 1 else "two numbers"
+        end = self.shapes[names[-1]]
+        if end != (1, 1, self.n_outputs):
+            numbers = "one number" if self.n_outputs == 1 else "two numbers"
             raise ValueError(f"Graph: the last layer must give {numbers}, got shape {end}")
+
+    @property
+    def n_outputs(self) -> int:
+        """Numbers that the last layer gives."""
+        return 1 if self.log2_std_bounds is None else 2
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -229,7 +234,7 @@ class Graph:
     def _last(self, windows: ArrayLike) -> NDArray[np.float64]:
         """Return the outputs (n_windows, n_outputs) of the last layer."""
         windows = np.asarray(windows, dtype=np.float64)
-        last: list[FloatArray] = [np.empty((0, 1 if self.log2_std_bounds is None else 2))]
+        last: list[FloatArray] = [np.empty((0, self.n_outputs))]
         for start in range(0, len(windows), CHUNK):
             *_, (_, y) = self.outputs(windows[start : start + CHUNK])
             last.append(y.reshape(len(y), -1))

@@ -182,6 +182,11 @@ class QuantizedGraph:
     log2_std_bounds: tuple[int, int] | None = None
 
     @property
+    def n_outputs(self) -> int:
+        """Outputs of the last layer: the heart rate and, with bounds, its standard deviation."""
+        return 1 if self.log2_std_bounds is None else 2
+
+    @property
     def n_macs(self) -> int:
         """Multiplications of one window."""
         return sum(layer.layer.n_macs(layer.source_shape) for layer in self.layers)
