@@ -53,6 +53,9 @@ SYNTHETIC_SEED = 20_250
 #: Seconds of a synthetic recording.
 SYNTHETIC_DURATION = 600.0
 
+#: Between which lines of the model card the training stands.
+MARKS = ("<!-- training -->", "<!-- /training -->")
+
 #: The group of all rows that must never be held out.
 NEVER_HELD_OUT = "not held out"
 
@@ -143,20 +146,43 @@ def train(parts: Sequence[Source], options: argparse.Namespace) -> tuple[Pipelin
     held_out = sorted(set(groups[hold_out(len(y), numbers, fraction, rng)[1]].tolist()))
     if NEVER_HELD_OUT in held_out:
         raise ValueError(
-            f"this seed holds out what has no labels, got {options.seed}: take another"
+            f"train_pretrained: seed must hold out labelled subjects alone, got {options.seed}, "
+            f"which holds out what has no labels: take another"
         )
     return pipe.fit(X, y, **{f"{step}__groups": groups}), held_out
 
 
+def trained_on(facts: dict[str, Any]) -> str:
+    """Return what the model card says of the training, as Markdown."""
+    columns = ["source", "readings", "recordings", "subjects", "hours"]
+    rows = [columns, ["---"] * len(columns)]
+    rows += [[str(source[column]) for column in columns] for source in facts["sources"]]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return (
+        f"{table}\n\nHeld out for early stopping and for the scale of the std: "
+        f"{', '.join(facts['held_out'])}. Of each recording every {facts['every']}th reading "
+        f"(E4: every {facts['every_resting']}th clear stretch); seed {facts['seed']}; pulsehr "
+        f"{facts['pulsehr']}; {facts['training_hours']} hours on {facts['threads']} thread(s)."
+    )
+
+
+def write_card(path: Path, facts: dict[str, Any]) -> None:
+    """Bring the part of a model card between its marks up to date, if there is a card."""
+    if path.exists():
+        before, _, rest = path.read_text().partition(MARKS[0])
+        after = rest.partition(MARKS[1])[2]
+        path.write_text(f"{before}{MARKS[0]}\n{trained_on(facts)}\n{MARKS[1]}{after}")
+
+
 def write(pipe: Pipeline, facts: dict[str, Any], folder: Path) -> None:
-    """Write teacher and student, each once."""
+    """Write teacher and student, each once, and what the card says of them."""
     folder.mkdir(parents=True, exist_ok=True)
     windower, student = pipe
-    # a copy of the windower has another step behind it
     write_pipeline(folder / "teacher.npz", make_pipeline(windower, student.teacher_), facts)
     alone = copy.copy(student)
     alone.teacher_ = None  # in a file of its own
     write_pipeline(folder / "student.npz", make_pipeline(windower, alone), facts)
+    write_card(folder / "MODEL_CARD.md", facts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -177,9 +203,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "pulsehr": __version__,
         "seed": options.seed,
         "every": options.every,
+        "every_resting": options.every_resting,
+        "threads": options.threads,
         "sources": [part.fact for part in parts],
         "held_out": held_out,
-        "hours": round(hours, 2),
+        "training_hours": round(hours, 2),
     }
     write(pipe, facts, options.output)
     for name, regressor in (("teacher", pipe[-1].teacher_), ("student", pipe[-1])):
@@ -190,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{(options.output / f'{name}.npz').stat().st_size:,} bytes"
         )
     print(f"held out: {', '.join(held_out)}; seed {options.seed}; {hours:.2f} hours of training")
-    print(f"written to {options.output}: correct the figures of its MODEL_CARD.md")
+    print(f"written to {options.output}: the errors in its MODEL_CARD.md are those of accuracy.py")
     return 0
 
 
