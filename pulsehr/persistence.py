@@ -7,5 +7,6 @@ TRUSTED_TYPES = [
     "pulsehr.quantized.QuantizedStudentRegressor",
     "pulsehr.student.DistilledStudentRegressor",
     "pulsehr.teacher.PulseTeacherRegressor",
+    "pulsehr.tracking.HeartRateTracker",
     "pulsehr.windows.PPGWindower",
 ]
