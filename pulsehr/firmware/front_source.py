@@ -11,6 +11,7 @@ from pulsehr.firmware.c_text import array, defines, integer_literal
 from pulsehr.firmware.front import SLACK, FrontEnd
 from pulsehr.firmware.front_filters import ACC_BITS_LESS, Sensor
 from pulsehr.firmware.front_integer import CLIP_REACH
+from pulsehr.firmware.front_kalman import MAX_VARIANCE, REACH
 from pulsehr.firmware.front_scaling import SPAN, Scaling
 from pulsehr.tracking import CLIP_LENGTH
 
@@ -173,6 +174,13 @@ def state_fields(front: FrontEnd, arena_bytes: int) -> list[Field]:
             ("int32_t", "n_clipped", (), "how many there are"),
             ("int32_t", "clipped_next", (), "position of the oldest"),
         ]
+    if front.kalman is not None:
+        counters += [
+            ("int32_t", "mean", (), "heart rate, in 2^-16 bpm"),
+            ("int32_t", "variance", (), "of it, in 2^-16 bpm^2"),
+        ]
+    if front.max_gap is not None:
+        counters.append(("int32_t", "since", (), "rows since the window of the last heart rate"))
     return [*signals, *counters, *narrow]
 
 
@@ -260,6 +268,7 @@ def _constants(front: FrontEnd, upper: str) -> str:
         (f"{upper}_NORMALIZE_WINDOW", int(front.normalize == "window"), "each window by itself"),
         (f"{upper}_BANDPASS", int(front.bandpass is not None), "all signals"),
         (f"{upper}_CLIP", int(front.clip), "heart rates near those before"),
+        (f"{upper}_KALMAN", int(front.kalman is not None), "heart rates filtered"),
     ]
     for name, sensor in (("PPG", front.ppg), ("ACC", front.acc)):
         if sensor is not None and sensor.factor > 1:
@@ -284,6 +293,15 @@ def _constants(front: FrontEnd, upper: str) -> str:
             (f"{upper}_CLIP_LENGTH", CLIP_LENGTH, "heart rates of the mean"),
             (f"{upper}_CLIP_REACH", CLIP_REACH, "largest, so that sums fit 32 bits"),
         ]
+    if front.kalman is not None:
+        rows += [
+            (f"{upper}_KALMAN_REACH", REACH, "largest heart rate"),
+            (f"{upper}_KALMAN_DRIFT", front.kalman.drift, "of the variance each row, 2^-24 bpm^2"),
+            (f"{upper}_KALMAN_NOISE", front.kalman.noise, "variance of a reading, 2^-16 bpm^2"),
+            (f"{upper}_KALMAN_GATE", front.kalman.gate, "1 / deviations that are far, squared"),
+            (f"{upper}_KALMAN_MAX", MAX_VARIANCE, "largest variance, 2^-16 bpm^2"),
+        ]
+    rows.append((f"{upper}_MAX_GAP", front.max_gap or 0, "rows, then anew; 0: never"))
     return defines(rows).rstrip()
 
 

@@ -13,7 +13,7 @@ from pulsehr.firmware.c_files import fill, with_note
 from pulsehr.firmware.c_text import array
 from pulsehr.firmware.front import FrontEnd
 from pulsehr.firmware.front_filters import ACC_REACH, PPG_REACH, Sensor
-from pulsehr.firmware.front_integer import clipped, front_windows
+from pulsehr.firmware.front_integer import front_windows, tracked
 from pulsehr.firmware.integer import run
 from pulsehr.firmware.memory import ALIGNMENT
 from pulsehr.firmware.quantization import QuantizedGraph
@@ -133,7 +133,7 @@ def expected_heart_rates(graph: QuantizedGraph, front: FrontEnd) -> NDArray[np.i
         for sensor in (front.ppg, front.acc)
     )
     bpm_q8 = run(graph, front_windows(front, *self_test_samples(front, n_ppg, n_acc), ends))
-    return clipped(bpm_q8) if front.clip else bpm_q8
+    return tracked(front, bpm_q8, ends)
 
 
 def self_test_files(

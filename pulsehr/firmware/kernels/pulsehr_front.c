@@ -16,6 +16,10 @@
 
 #define PULSEHR_RING (PULSEHR_N_TIMES + PULSEHR_SLACK)
 
+#if PULSEHR_MAX_GAP > 0
+#define PULSEHR_LONG_AGO (PULSEHR_MAX_GAP + 1 + PULSEHR_SLACK) /* rows, the window's age among them */
+#endif
+
 #define PULSEHR_PPG_MAX  8388607 /* counts of 24 bits */
 #define PULSEHR_PPG_MIN  (-8388608)
 #define PULSEHR_TAP_BITS 15
@@ -172,6 +176,9 @@ static void pulsehr_take_acc(pulsehr_state *state, const int16_t sample[3], int3
 static int pulsehr_count_row(pulsehr_state *state)
 {
     state->age += state->age <= PULSEHR_SLACK ? 1 : 0;
+#if PULSEHR_MAX_GAP > 0
+    state->since += state->since < PULSEHR_LONG_AGO ? 1 : 0;
+#endif
     state->wait -= 1;
     if (state->wait > 0) {
         return PULSEHR_OK;
@@ -365,6 +372,66 @@ static int32_t pulsehr_clip(pulsehr_state *state, int32_t bpm_q8)
 }
 #endif
 
+#if PULSEHR_KALMAN
+/*
+ * Filter a heart rate that comes `rows` after the one before, or the first if these are too many: a
+ * random walk, which a heart rate far off hardly moves. Heart rates and variances have 16 bits after
+ * the point, gains 15.
+ */
+static int32_t pulsehr_kalman(pulsehr_state *state, int32_t bpm_q8, int32_t rows)
+{
+    const int32_t reading = pulsehr_saturate(bpm_q8, 0, PULSEHR_KALMAN_REACH) * 256;
+
+    if (rows > PULSEHR_MAX_GAP) {
+        state->mean = reading;
+        state->variance = PULSEHR_KALMAN_NOISE;
+    } else {
+        const int64_t growth = ((int64_t)PULSEHR_KALMAN_DRIFT * rows) >> 8;
+        const int64_t innovation = (int64_t)reading - state->mean;
+        const int64_t far = (((innovation * innovation) >> 16) * PULSEHR_KALMAN_GATE) >> 16;
+        int32_t part = pulsehr_saturate(state->variance + growth, 0, PULSEHR_KALMAN_MAX);
+        int64_t whole = (int64_t)part + PULSEHR_KALMAN_NOISE;
+
+        state->variance = part;
+        whole = far > whole ? far : whole;
+        while (whole > UINT16_MAX) {
+            whole >>= 1;
+            part >>= 1;
+        }
+
+        const int64_t gain = ((uint32_t)part << 15) / (uint32_t)whole;
+
+        state->mean += (int32_t)((gain * innovation + (1 << 14)) >> 15);
+        state->variance -= (int32_t)((gain * state->variance) >> 15);
+    }
+    return (state->mean + (1 << 7)) >> 8;
+}
+#endif
+
+/* Use the order in time of heart rates */
+static int32_t pulsehr_tracked(pulsehr_state *state, int32_t bpm_q8)
+{
+#if PULSEHR_MAX_GAP > 0
+    const int32_t rows = state->since - state->age;
+
+    state->since = state->age;
+#endif
+#if PULSEHR_KALMAN
+    return pulsehr_kalman(state, bpm_q8, rows);
+#elif PULSEHR_CLIP
+#if PULSEHR_MAX_GAP > 0
+    if (rows > PULSEHR_MAX_GAP) {
+        state->n_clipped = 0;
+        state->clipped_next = 0;
+    }
+#endif
+    return pulsehr_clip(state, bpm_q8);
+#else
+    (void)state;
+    return bpm_q8;
+#endif
+}
+
 int pulsehr_init(pulsehr_state *state)
 {
     if (state == NULL) {
@@ -372,6 +439,9 @@ int pulsehr_init(pulsehr_state *state)
     }
     memset(state, 0, sizeof *state);
     state->wait = PULSEHR_N_TIMES;
+#if PULSEHR_MAX_GAP > 0
+    state->since = PULSEHR_LONG_AGO;
+#endif
 #if PULSEHR_PPG_FACTOR > 1
     state->ppg_wait = PULSEHR_PPG_TAPS;
 #endif
@@ -444,10 +514,6 @@ int pulsehr_heart_rate(pulsehr_state *state, int32_t *bpm_q8)
         pulsehr_normalize(state, row, start, pulsehr_network_input(state->arena));
         pulsehr_network_row(state->arena, row);
     }
-#if PULSEHR_CLIP
-    *bpm_q8 = pulsehr_clip(state, pulsehr_network_result(state->arena));
-#else
-    *bpm_q8 = pulsehr_network_result(state->arena);
-#endif
+    *bpm_q8 = pulsehr_tracked(state, pulsehr_network_result(state->arena));
     return PULSEHR_OK;
 }
