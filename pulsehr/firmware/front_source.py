@@ -231,6 +231,9 @@ def unit_lines(front: FrontEnd) -> list[str]:
         f"heart rate: every {seconds:g} s, of the {past:g} s before ({front.n_times} samples of "
         f"each signal at {front.sampling_rate:g} Hz)"
     )
+    if front.kalman is not None and front.max_gap is not None:
+        gap = front.max_gap / front.sampling_rate
+        lines.append(f"filtered over time, anew after {gap:g} s without one")
     return lines
 
 

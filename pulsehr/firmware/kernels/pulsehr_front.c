@@ -17,7 +17,7 @@
 #define PULSEHR_RING (PULSEHR_N_TIMES + PULSEHR_SLACK)
 
 #if PULSEHR_MAX_GAP > 0
-#define PULSEHR_LONG_AGO (PULSEHR_MAX_GAP + 1 + PULSEHR_SLACK) /* rows, the window's age among them */
+#define PULSEHR_LONG_AGO (PULSEHR_MAX_GAP + 1 + PULSEHR_SLACK) /* rows, up to SLACK of them late */
 #endif
 
 #define PULSEHR_PPG_MAX  8388607 /* counts of 24 bits */
@@ -374,9 +374,9 @@ static int32_t pulsehr_clip(pulsehr_state *state, int32_t bpm_q8)
 
 #if PULSEHR_KALMAN
 /*
- * Filter a heart rate that comes `rows` after the one before, or the first if these are too many: a
- * random walk, which a heart rate far off hardly moves. Heart rates and variances have 16 bits after
- * the point, gains 15.
+ * Filter a heart rate that comes `rows` after the one before, or start anew if these are many: a
+ * random walk, which a heart rate far off hardly moves. Heart rates and variances have 16 bits
+ * after the point, gains 15.
  */
 static int32_t pulsehr_kalman(pulsehr_state *state, int32_t bpm_q8, int32_t rows)
 {
