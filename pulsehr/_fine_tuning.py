@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from pulsehr._inference import layer_ranges, run_network
 from pulsehr._state import network_of, network_weights
 from pulsehr._training import Trained, train
+from pulsehr._uncertainty import n_outputs
 from pulsehr._validation import TrainingRows, generator
-from pulsehr.distillation import LabelLoss
+from pulsehr.distillation import absolute_errors
 from pulsehr.firmware.lowering import lower
 from pulsehr.firmware.quantization import WEIGHT_MAX, Format, quantize
-from pulsehr.networks import DistilledStudent, RectifiedConv2d
+from pulsehr.forms import RectifiedLinear, ScaledLinear
+from pulsehr.networks import RectifiedConv2d
 
 #: Learning rate of the fine-tuning, of that of the training: weights have little way to go.
 LEARNING_RATE = 0.1
@@ -32,8 +34,8 @@ def ready_for_integers(
 ) -> tuple[Trained, Ranges, History]:
     """Measure the ranges of a trained network and, if wanted, fine-tune it within them.
 
-    The rounded network learns to give the heart rates that the network gave before it was
-    rounded; learning on from labels and teacher fits the training rows ever closer, which costs
+    The rounded network learns to give the heart rates (and scales) that the network gave before it
+    was rounded; learning on from labels and teacher fits the training rows ever closer, which costs
     more than rounding does. The same rows are held out as in the training, and of all epochs the
     one is kept whose rounded network is nearest to the other on them. Ctrl-C before the end of the
     first one leaves the network as it was trained.
@@ -70,13 +72,16 @@ def ready_for_integers(
     )
     tuner.network_ = trained.network
     shape = rows.windows.shape[1:]
-    made: Any = partial(RoundedStudent, formats=formats_of(trained.network, shape, ranges))
-    as_before = replace(rows, y=run_network(trained.network, rows.windows)[0])
+    form = partial(type(trained.network), n_outputs=n_outputs(trained.network))
+    formats = formats_of(trained.network, shape, ranges)
+    made = partial(rounded_student, form=form, formats=formats)
+    heart_rate, _, *scales = run_network(trained.network, rows.windows)
+    as_before = replace(rows, y=heart_rate)
     try:
-        tuned = train(tuner, made, LabelLoss(), as_before, [], generator(seed))
+        tuned = train(tuner, made, KeepLoss(), as_before, scales, generator(seed))
     except KeyboardInterrupt:
         return replace(trained, interrupted=True), ranges, []
-    network = network_of(DistilledStudent, shape, network_weights(tuned.network))
+    network = network_of(type(trained.network), shape, network_weights(tuned.network))
     trained = replace(trained, network=network, interrupted=tuned.interrupted)
     return trained, ranges, tuned.history
 
@@ -89,8 +94,30 @@ def formats_of(
     return {"input": graph.input_format, **{layer.name: layer.target for layer in graph.layers}}
 
 
-class RoundedStudent(DistilledStudent):
-    """The student whose weights, activations and means are rounded as those of the firmware.
+class KeepLoss(nn.Module):
+    """How far a network is from the heart rates and, if it has them, log-scales before.
+
+    A heart rate that is off by 1 bpm counts as much as a scale that is off by a factor of e.
+    """
+
+    def forward(self, output: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
+        """Compare with heart rates (n,), and with log-scales (n,) after the weights (n,)."""
+        bpm, weights, *log_scales = targets
+        difference = absolute_errors(output, bpm)
+        for found, before in zip(output[2:], log_scales, strict=True):
+            difference = difference + (found - before).abs()
+        return (weights * difference).mean()
+
+
+def rounded_student(
+    n_channels: int,
+    n_times: int,
+    filters: tuple[int, int, int],
+    dropout: float,
+    form: Callable[..., nn.Module],
+    formats: Mapping[str, Format],
+) -> nn.Module:
+    """Build a student whose weights, activations and means are rounded as those of the firmware.
 
     Gradients pass the rounding as if it were not there, and stop where values are clipped ([1]_).
 
@@ -102,32 +129,30 @@ class RoundedStudent(DistilledStudent):
         Output channels of the blocks.
     dropout : float
         Dropout after each pool.
+    form : callable
+        Builds the student of the parameters so far.
     formats : mapping of str to Format
         Integers of "input" and of every layer's output.
+
+    Returns
+    -------
+    nn.Module
+        With weights under the names of the student.
 
     References
     ----------
     .. [1] Jacob et al., Quantization and Training of Neural Networks for Efficient
        Integer-Arithmetic-Only Inference, CVPR 2018.
     """
-
-    def __init__(
-        self,
-        n_channels: int,
-        n_times: int,
-        filters: tuple[int, int, int],
-        dropout: float,
-        formats: Mapping[str, Format],
-    ) -> None:
-        super().__init__(n_channels, n_times, filters, dropout)
-        self.input_format = formats["input"]
-        for name, module in self.named_children():
-            if type(module) in _ROUNDED:
-                setattr(self, name, _ROUNDED[type(module)](module, formats[name]))
-
-    def convolve(self, windows: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Map (n, n_channels, n_times) to (n, filters[2], n_channels, n_pooled)."""
-        return super().convolve(rounded(windows, self.input_format), generator)
+    network = form(n_channels, n_times, filters, dropout)
+    for name, module in list(network.named_children()):
+        if type(module) in _ROUNDED:
+            setattr(network, name, _ROUNDED[type(module)](module, formats[name]))
+    # the first layer rounds what it is given, too
+    network.get_submodule("conv11").register_forward_pre_hook(
+        lambda _, inputs: rounded(inputs[0], formats["input"])
+    )
+    return network
 
 
 def rounded(values: Tensor, form: Format) -> Tensor:
@@ -150,6 +175,8 @@ def rounded_weights(weights: Tensor) -> Tensor:
 class _Rounded(nn.Module):
     """A layer with the weights of another under their own names, rounded."""
 
+    gain: Tensor
+
     def __init__(self, layer: Any, target: Format) -> None:
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
@@ -170,8 +197,21 @@ class _RoundedConv(_Rounded):
 class _RoundedLinear(_Rounded):
     def forward(self, x: Tensor) -> Tensor:
         y = nn.functional.linear(x, rounded_weights(self.weight), self.bias)
-        # the heart rate has steps far finer than the loss can tell
+        if isinstance(self.layer[0], RectifiedLinear):
+            y = torch.relu(y)
+        # the outputs have steps far finer than the loss can tell
         return y if self.target.bits > 16 else rounded(y, self.target)
+
+
+class _RoundedScaledLinear(_RoundedLinear):
+    def __init__(self, layer: ScaledLinear, target: Format) -> None:
+        super().__init__(layer, target)
+        self.register_buffer("gain", layer.gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # steps of the weights are those of each output, so that a gain moves none of them
+        values: Tensor = super().forward(x) * self.gain
+        return values
 
 
 class _RoundedMeanPool(nn.Module):
@@ -195,4 +235,6 @@ _ROUNDED: dict[type[nn.Module], Any] = {
     nn.Conv2d: _RoundedConv,
     nn.AvgPool2d: _RoundedMeanPool,
     nn.Linear: _RoundedLinear,
+    RectifiedLinear: _RoundedLinear,
+    ScaledLinear: _RoundedScaledLinear,
 }

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from pulsehr._gradients import one_thread_a_part
 from pulsehr._validation import check_windows
-from pulsehr.networks import RectifiedConv2d
 
 #: Windows per pass: their activations stay in the cache, and bound the memory of `predict`.
 BATCH = 32
@@ -26,14 +25,17 @@ BATCH = 32
 PERCENTILE = 99.995
 
 
-def fitted_outputs(estimator: Any, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return heart rate (n_windows,) and features (n_windows, 32) by a fitted estimator."""
+Outputs = tuple[NDArray[np.float64], ...]
+
+
+def fitted_outputs(estimator: Any, X: Any) -> Outputs:
+    """Return what `run_network` does for windows that a user passes to a fitted estimator."""
     check_is_fitted(estimator, "network_")
     windows = check_windows(estimator, X, n_channels=estimator.n_channels_, reset=False)
     return run_network(estimator.network_, windows)
 
 
-def run_network(network: Any, windows: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def run_network(network: Any, windows: Any, rows: NDArray[np.intp] | None = None) -> Outputs:
     """Run a network so that a window's result does not depend on its neighbours.
 
     The convolutions run in float32, where each window of a batch gets the same bits however
@@ -46,6 +48,8 @@ def run_network(network: Any, windows: Any) -> tuple[NDArray[np.float64], NDArra
         In evaluation mode, on any device.
     windows : ndarray or LazyWindows of shape (n_windows, n_channels, n_times), float32
         The windows.
+    rows : ndarray of int, default=None
+        Which of them to take; None: all.
 
     Returns
     -------
@@ -53,25 +57,28 @@ def run_network(network: Any, windows: Any) -> tuple[NDArray[np.float64], NDArra
         In bpm.
     features : ndarray of shape (n_windows, 32)
         Of which the heart rate is a linear function.
+    log_scale : ndarray of shape (n_windows,)
+        Of networks with two outputs only: the logarithm of the scale in bpm.
     """
     device = next(network.parameters()).device
     head = _exact_head(network)
 
-    def of_batch(start: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def of_batch(start: int) -> Outputs:
+        part: Any = slice(start, start + BATCH)
         with torch.inference_mode():  # of this thread
-            batch = torch.from_numpy(windows[start : start + BATCH])
+            batch = torch.from_numpy(windows[part if rows is None else rows[part]])
             maps = network.convolve(batch.to(device)).cpu().double()
-            bpm, values = head(maps)
-            return bpm.numpy(), values.numpy()
+            return tuple(values.numpy() for values in head(maps))
 
-    if len(windows) <= BATCH:
+    n_rows = len(windows) if rows is None else len(rows)
+    if n_rows <= BATCH:
         return of_batch(0)
     with one_thread_a_part() as run:
-        heart_rates, features = zip(*run(of_batch, range(0, len(windows), BATCH)), strict=True)
-    return np.concatenate(heart_rates), np.concatenate(features)
+        outputs = zip(*run(of_batch, range(0, n_rows, BATCH)), strict=True)
+        return tuple(map(np.concatenate, outputs))
 
 
-def _exact_head(network: Any) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+def _exact_head(network: Any) -> Callable[[Tensor], tuple[Tensor, ...]]:
     """Return what a network does after its convolutions, on float64 and on the CPU.
 
     The network itself stays as it is, as other threads may use it.
@@ -79,7 +86,7 @@ def _exact_head(network: Any) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     parts = {
         name: copy.deepcopy(module).cpu().double()
         for name, module in network.named_children()
-        if not isinstance(module, (RectifiedConv2d, nn.AvgPool2d))
+        if name not in network.stack
     }
     return partial(type(network).head, SimpleNamespace(training=False, **parts))
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 from skorch.helper import predefined_split
 from skorch.utils import to_device
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from tqdm import tqdm
 from pulsehr._checkpoints import EARLY_STOPPING, SCHEDULE, Checkpoint
 from pulsehr._gradients import Run, evaluate, gradients
 from pulsehr._optimization import optimizer, schedule, torch_device
+
+#: Longest gradient of a Laplace loss, which a label far outside of a narrow scale would make long.
+LONGEST_GRADIENT = 20.0
 
 
 class WindowDataset(Dataset):
@@ -144,6 +147,8 @@ def skorch_net(
     ]
     if estimator.lr_scheduler is not None and not once:
         callbacks.append((SCHEDULE, LRScheduler(schedule(estimator), monitor=watched)))
+    if estimator.loss == "laplace":
+        callbacks.append(("pulsehr_clipping", GradientNormClipping(LONGEST_GRADIENT)))
     if estimator.verbose == 1:
         callbacks.append(("pulsehr_progress", _EpochBar()))
     callbacks += list(estimator.callbacks or [])

@@ -23,11 +23,13 @@ from pulsehr._onnx_nodes import (
     DOUBLE,
     FLOAT,
     Nodes,
+    ints,
     linear,
     network_outputs,
     spectral_peak,
     windower_outputs,
 )
+from pulsehr._uncertainty import n_outputs
 from pulsehr.baselines import SpectralPeakRegressor
 from pulsehr.firmware.lowering import quantized_graph
 from pulsehr.networks import N_FEATURES
@@ -93,7 +95,10 @@ def _network_nodes(nodes: Nodes, operator: Any, x: str) -> str:
     features = network_outputs(nodes, estimator.network_, x, shape)
     if _is_transformer(operator):
         return features
-    return linear(nodes, estimator.network_.out, features)
+    outputs = linear(nodes, estimator.network_.out, features)
+    if n_outputs(estimator.network_) == 1:
+        return outputs
+    return nodes.add("Slice", outputs, ints(0), ints(1), ints(1))
 
 
 def _peak_nodes(nodes: Nodes, operator: Any, x: str) -> str:

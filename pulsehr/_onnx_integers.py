@@ -64,7 +64,7 @@ def integer_outputs(nodes: Nodes, graph: QuantizedGraph, x: str, exact: bool) ->
     table = _EXACT if exact else _STANDARD
     for layer in graph.layers:
         x = table[type(layer.layer)](nodes, layer, x)
-    return x
+    return x if graph.n_outputs == 1 else nodes.add("Slice", x, ints(0), ints(1), ints(1))
 
 
 def _input_integers(nodes: Nodes, source: Format, x: str) -> str:

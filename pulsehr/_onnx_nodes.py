@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pulsehr._cutting import FLAT
-from pulsehr.networks import DistilledStudent, PulseTeacher
+from pulsehr.forms import (
+    InteractingStudent,
+    RectifiedLinear,
+    ScaledLinear,
+    TemporalTeacher,
+)
+from pulsehr.networks import DistilledStudent, PulseTeacher, RectifiedConv2d
 
 #: Element types of ONNX tensors, as ``onnx.TensorProto`` numbers them.
 FLOAT, DOUBLE = 1, 11
@@ -97,8 +103,8 @@ def network_outputs(nodes: Nodes, network: nn.Module, x: str, shape: tuple[int, 
     ----------
     nodes : Nodes
         Where to add.
-    network : PulseTeacher or DistilledStudent
-        On any device; dropout is left out.
+    network : nn.Module
+        One of the `TEACHERS` or `STUDENTS` of `pulsehr.forms`, on any device; without dropout.
     x : str
         Float windows (n, n_channels, n_times) or rows (n, n_channels * n_times).
     shape : tuple of 2 int
@@ -113,19 +119,22 @@ def network_outputs(nodes: Nodes, network: nn.Module, x: str, shape: tuple[int, 
     x = nodes.add("Reshape", x, ints(-1, 1, n_channels, n_times))
     for block in (1, 2, 3):
         for layer in (1, 2, 3):
-            module = network.get_submodule(f"conv{block}{layer}")
-            x = nodes.add("Relu", _conv(nodes, module, x))
+            x = _conv(nodes, network.get_submodule(f"conv{block}{layer}"), x)
         pool: Any = network.get_submodule(f"pool{block}")
         size = int(pool.kernel_size[1])
         x, n_times = mean_pool(nodes, x, size, n_times)
-    kind = next(kind for kind in type(network).__mro__ if kind in _HEADS)
-    x = nodes.add("Flatten", _HEADS[kind](nodes, network, x, n_channels, n_times), axis=1)
+    x = _HEADS[type(network)](nodes, network, x, n_channels, n_times)
+    x = nodes.add("Flatten", x, axis=1)
     return linear(nodes, network.get_submodule("dense"), x)
 
 
-def linear(nodes: Nodes, module: Any, x: str, output: str | None = None) -> str:
-    """Add a linear layer from (n, n_in) to (n, n_out)."""
-    return nodes.add("Gemm", x, _array(module.weight), _array(module.bias), output=output, transB=1)
+def linear(nodes: Nodes, module: Any, x: str) -> str:
+    """Add a linear layer from (n, n_in) to (n, n_out), and the ReLU after it if it has one."""
+    weights, bias = module.weight, module.bias
+    if isinstance(module, ScaledLinear):
+        weights, bias = module.folded()
+    y = nodes.add("Gemm", x, _array(weights), _array(bias), transB=1)
+    return nodes.add("Relu", y) if isinstance(module, RectifiedLinear) else y
 
 
 def mean_pool(nodes: Nodes, x: str, size: int, n_times: int) -> tuple[str, int]:
@@ -145,7 +154,7 @@ def mean_pool(nodes: Nodes, x: str, size: int, n_times: int) -> tuple[str, int]:
 
 def _conv(nodes: Nodes, module: Any, x: str) -> str:
     height, width = (int(padding) for padding in module.padding)
-    return nodes.add(
+    y = nodes.add(
         "Conv",
         x,
         _array(module.weight),
@@ -153,6 +162,7 @@ def _conv(nodes: Nodes, module: Any, x: str) -> str:
         dilations=[int(step) for step in module.dilation],
         pads=[height, width, height, width],
     )
+    return nodes.add("Relu", y) if isinstance(module, RectifiedConv2d) else y
 
 
 def _across_modalities(nodes: Nodes, network: Any, x: str, n_channels: int, n_times: int) -> str:
@@ -161,26 +171,33 @@ def _across_modalities(nodes: Nodes, network: Any, x: str, n_channels: int, n_ti
 
 def _attention(nodes: Nodes, network: Any, x: str, n_channels: int, n_times: int) -> str:
     """Let the maps of the PPG (n, filters, n_times) attend to those of the other channels."""
-    attention = network.multihead_attn
-    n_heads, n_filters = int(attention.num_heads), int(network.conv33.weight.shape[0])
+    n_filters = int(network.conv33.weight.shape[0])
     query = nodes.add("Gather", x, np.int64(0), axis=2)
     others = nodes.add("Slice", x, ints(1), ints(n_channels), ints(2)) if n_channels > 1 else x
     n_keys = max(n_channels - 1, 1) * n_filters
     keys = nodes.add("Transpose", others, perm=[0, 2, 1, 3])
     keys = nodes.add("Reshape", keys, ints(-1, n_keys, n_times))
+    attended = _attended(nodes, network.multihead_attn, query, n_filters, keys, n_keys)
+    return _layer_norm(nodes, network.layer_norm, attended)
 
+
+def _attended(
+    nodes: Nodes, attention: Any, query: str, n_query: int, others: str, n_others: int
+) -> str:
+    """Let tokens (n, n_query, width) attend to others (n, n_others, width)."""
+    n_heads, width = int(attention.num_heads), int(attention.embed_dim)
     weights = np.split(_array(attention.in_proj_weight), 3)
     biases = np.split(_array(attention.in_proj_bias), 3)
-    root = np.float32((n_times // n_heads) ** -0.5)
+    root = np.float32((width // n_heads) ** -0.5)
     weights[0], biases[0] = weights[0] * root, biases[0] * root
     q, k, v = (
         nodes.add(
             "Reshape",
             nodes.add("Add", nodes.add("MatMul", tokens, weight.T), bias),
-            ints(-1, n_tokens, n_heads, n_times // n_heads),
+            ints(-1, n_tokens, n_heads, width // n_heads),
         )
         for tokens, n_tokens, weight, bias in zip(
-            (query, keys, keys), (n_filters, n_keys, n_keys), weights, biases, strict=True
+            (query, others, others), (n_query, n_others, n_others), weights, biases, strict=True
         )
     )
     q = nodes.add("Transpose", q, perm=[0, 2, 1, 3])
@@ -188,15 +205,22 @@ def _attention(nodes: Nodes, network: Any, x: str, n_channels: int, n_times: int
     v = nodes.add("Transpose", v, perm=[0, 2, 1, 3])
     shares = nodes.add("Softmax", nodes.add("MatMul", q, k), axis=-1)
     mixed = nodes.add("Transpose", nodes.add("MatMul", shares, v), perm=[0, 2, 1, 3])
-    mixed = nodes.add("Reshape", mixed, ints(-1, n_filters, n_times))
-    projected = nodes.add("MatMul", mixed, _array(attention.out_proj.weight).T)
-    attended = nodes.add("Add", projected, _array(attention.out_proj.bias))
-    norm = network.layer_norm
+    mixed = nodes.add("Reshape", mixed, ints(-1, n_query, width))
+    return _of_tokens(nodes, attention.out_proj, mixed)
+
+
+def _of_tokens(nodes: Nodes, module: Any, x: str) -> str:
+    """Add a linear layer of each token (n, n_tokens, n_in), and the ReLU after it if it has one."""
+    y = nodes.add("Add", nodes.add("MatMul", x, _array(module.weight).T), _array(module.bias))
+    return nodes.add("Relu", y) if isinstance(module, RectifiedLinear) else y
+
+
+def _layer_norm(nodes: Nodes, norm: Any, x: str) -> str:
     if isinstance(norm, nn.Identity):
-        return attended
+        return x
     return nodes.add(
         "LayerNormalization",
-        attended,
+        x,
         _array(norm.weight),
         _array(norm.bias),
         axis=-1,
@@ -204,9 +228,26 @@ def _attention(nodes: Nodes, network: Any, x: str, n_channels: int, n_times: int
     )
 
 
+def _over_time(nodes: Nodes, network: Any, x: str, n_channels: int, n_times: int) -> str:
+    """Let the time steps (n, n_times, width) attend to each other, and average them."""
+    together = nodes.add("Squeeze", _conv(nodes, network.conv4, x), ints(2))
+    tokens = nodes.add("Transpose", together, perm=[0, 2, 1])
+    encoder = network.encoder
+    tokens = nodes.add("Add", tokens, _array(encoder.places))
+    for layer in encoder.layers:
+        normed = _layer_norm(nodes, layer.attention_norm, tokens)
+        attended = _attended(nodes, layer.attention, normed, n_times, normed, n_times)
+        tokens = nodes.add("Add", tokens, attended)
+        hidden = _of_tokens(nodes, layer.hidden, _layer_norm(nodes, layer.norm, tokens))
+        tokens = nodes.add("Add", tokens, _of_tokens(nodes, layer.visible, hidden))
+    return nodes.add("ReduceMean", _layer_norm(nodes, encoder.norm, tokens), ints(1), keepdims=0)
+
+
 _HEADS: dict[type[nn.Module], Callable[[Nodes, Any, str, int, int], str]] = {
     PulseTeacher: _attention,
+    TemporalTeacher: _over_time,
     DistilledStudent: _across_modalities,
+    InteractingStudent: _across_modalities,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ def stored_state(state: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     state : mapping
-        Attributes by name; ``network_`` is stored as ``weights_``, a dict of arrays.
+        Attributes by name; ``network_`` is stored as ``weights_``, a dict of arrays, and ``form_``.
 
     Returns
     -------
@@ -31,12 +31,15 @@ def stored_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """
     stored = {**state, "_pulsehr_version": __version__}
     if "network_" in stored:
-        stored["weights_"] = network_weights(stored.pop("network_"))
+        network = stored.pop("network_")
+        stored["weights_"], stored["form_"] = network_weights(network), network.form
     return stored
 
 
 def restored_state(
-    estimator: Any, state: Mapping[str, Any], network: type[nn.Module] | None = None
+    estimator: Any,
+    state: Mapping[str, Any],
+    forms: Mapping[str, Callable[..., nn.Module]] | None = None,
 ) -> dict[str, Any]:
     """Return the attributes that `stored_state` stored, of this or of an earlier version.
 
@@ -47,8 +50,8 @@ def restored_state(
         their defaults.
     state : mapping
         What was stored.
-    network : type of nn.Module or None, default=None
-        What to build of ``weights_``, on the CPU.
+    forms : mapping of str to type or None, default=None
+        What to build of ``weights_``, on the CPU, by the name of its form.
 
     Returns
     -------
@@ -73,12 +76,13 @@ def restored_state(
     defaults = {key: parameter.default for key, parameter in parameters.items()}
     restored = {**defaults, **state}
     restored.pop("_pulsehr_version", None)
-    weights = restored.pop("weights_", None)
+    weights, form = restored.pop("weights_", None), restored.pop("form_", "paper")
     if "network_" in restored:  # version 0.1.0 stored the torch module itself
         weights = network_weights(restored["network_"])
-    if network is not None and weights is not None:
+    if forms is not None and weights is not None:
+        restored.setdefault("std_scale_", None)
         shape = restored["n_channels_"], restored["n_times_"]
-        restored["network_"] = network_of(network, shape, weights)
+        restored["network_"] = network_of(forms[form], shape, weights)
     return restored
 
 
@@ -88,12 +92,14 @@ def network_weights(network: nn.Module) -> dict[str, NDArray[np.float32]]:
 
 
 def network_of(
-    network: type[nn.Module], shape: tuple[int, int], weights: Mapping[str, NDArray[np.float32]]
+    form: Callable[..., nn.Module],
+    shape: tuple[int, int],
+    weights: Mapping[str, NDArray[np.float32]],
 ) -> nn.Module:
     """Build a network of weights, in evaluation mode, without drawing random numbers."""
     filters = tuple(len(weights[f"conv{block}3.weight"]) for block in (1, 2, 3))
     with torch.device("meta"):
-        module: Any = network(*shape, filters)
+        module: Any = form(*shape, filters, n_outputs=len(weights["out.bias"]))
     module.load_state_dict(tensors(weights), assign=True)
     restored: nn.Module = module.to(memory_format=torch.channels_last).eval()
     return restored

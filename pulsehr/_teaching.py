@@ -46,9 +46,13 @@ def check_teaching(student: Any) -> None:
 def criterion(student: Any) -> nn.Module:
     """Return the loss of a student."""
     if student.teacher is None:
-        return LabelLoss()
+        return LabelLoss(student.loss)
     return DistillationLoss(
-        student.label_weight, student.prediction_weight, student.relation, student.temperature
+        student.label_weight,
+        student.prediction_weight,
+        student.relation,
+        student.temperature,
+        student.loss,
     )
 
 

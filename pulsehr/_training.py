@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -21,8 +21,10 @@ from pulsehr._gradients import one_thread_a_part
 from pulsehr._net import WindowDataset, skorch_net
 from pulsehr._splitting import hold_out
 from pulsehr._state import network_weights, plain, tensors
+from pulsehr._uncertainty import n_outputs, std_scale
 from pulsehr._validation import TrainingRows
 from pulsehr.exceptions import InterruptedFitWarning
+from pulsehr.networks import LOG_SCALE_BOUNDS
 
 #: Torch has one generator for all threads: those that train take turns.
 _GENERATORS = threading.RLock()
@@ -42,6 +44,8 @@ class Trained:
         The epoch whose weights are kept, counted from 1.
     interrupted : bool
         Whether Ctrl-C ended the training.
+    watched : ndarray of int
+        Rows that were held out or, if there are none, those that trained.
     optimizer_state : dict or None
         Where the optimizer has come to, as plain data, if a later pass goes on from there.
     """
@@ -50,12 +54,13 @@ class Trained:
     history: list[dict[str, float]]
     best_epoch: int
     interrupted: bool
+    watched: NDArray[np.intp]
     optimizer_state: dict[str, Any] | None = None
 
 
 def train(
     estimator: Any,
-    network: type[nn.Module],
+    network: Callable[..., nn.Module],
     criterion: nn.Module,
     rows: TrainingRows,
     lessons: Sequence[NDArray[np.float64]],
@@ -69,8 +74,9 @@ def train(
     ----------
     estimator : PulseTeacherRegressor or DistilledStudentRegressor
         Holds the hyper-parameters; read only.
-    network : type of nn.Module
-        The network to build, unless ``warm_start`` continues that of the estimator.
+    network : callable
+        Builds the network of n_channels, n_times, filters and dropout; with ``warm_start`` its
+        weights are those of the estimator.
     criterion : nn.Module
         Maps the network's output and the targets (labels, weights, lessons) to a loss; the mean
         absolute error in bpm when in evaluation mode.
@@ -106,12 +112,12 @@ def train(
         training = WindowDataset(rows.windows, targets, used[learn])
         validation = WindowDataset(rows.windows, targets, used[watch])
         net = skorch_net(estimator, module, criterion, validation, checkpoint).initialize()
-        return _run(estimator, net, training, checkpoint)
+        return _run(estimator, net, training, validation, checkpoint)
 
 
 def train_further(
     estimator: Any,
-    network: type[nn.Module],
+    network: Callable[..., nn.Module],
     criterion: nn.Module,
     rows: TrainingRows,
     lessons: Sequence[NDArray[np.float64]],
@@ -132,7 +138,7 @@ def train_further(
         no_file = Checkpoint(None, estimator)
         net = skorch_net(estimator, module, criterion, nothing, no_file, once=True).initialize()
         _go_on(net.optimizer_, getattr(estimator, "optimizer_state_", None))
-        trained = _run(estimator, net, training, no_file)
+        trained = _run(estimator, net, training, nothing, no_file)
     last = {**trained.history[0], "epoch": len(history) + 1}
     return replace(
         trained,
@@ -180,7 +186,7 @@ def _targets(
 
 def _network(
     estimator: Any,
-    network: type[nn.Module],
+    network: Callable[..., nn.Module],
     rows: TrainingRows,
     learn: NDArray[np.intp],
     start: dict[str, NDArray[np.float32]] | None,
@@ -189,19 +195,32 @@ def _network(
     shape = rows.windows.shape[1:]
     module: Any = network(*shape, tuple(estimator.filters), estimator.dropout)
     if start is None:
-        # the output starts at the median label, where the L1 loss of a constant is least
-        nn.init.constant_(module.out.bias, _median(rows.y[learn], rows.weights[learn]))
+        _start_outputs(module, rows.y[learn], rows.weights[learn])
     else:
         try:
             module.load_state_dict(tensors(start))
         except RuntimeError:
             raise ValueError(
-                f"{type(estimator).__name__}: going on (warm_start, partial_fit) needs the windows "
-                f"and filters of the last fit, got windows of {shape} and filters "
-                f"{tuple(estimator.filters)}"
+                f"{type(estimator).__name__}: going on (warm_start, partial_fit) needs windows, "
+                f"filters, network and loss of the last fit, got windows of {shape}, filters "
+                f"{tuple(estimator.filters)}, network={estimator.network!r} and "
+                f"loss={estimator.loss!r}"
             ) from None
     module.to(memory_format=torch.channels_last)
     return cast(nn.Module, module)
+
+
+def _start_outputs(module: Any, y: NDArray[np.float64], weights: NDArray[np.float64]) -> None:
+    """Let the outputs start at the constants that the losses like best.
+
+    That is the median label, and the logarithm of the mean distance from it.
+    """
+    median = _median(y, weights)
+    distance = max(float(np.average(np.abs(y - median), weights=weights)), 1.0)
+    log_scale = np.clip(np.log(distance), *LOG_SCALE_BOUNDS)
+    starts = torch.tensor([median, log_scale])[: n_outputs(module)]
+    with torch.no_grad():
+        module.out.bias.copy_(starts / getattr(module.out, "gain", 1.0))
 
 
 def _median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
@@ -212,7 +231,11 @@ def _median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
 
 
 def _run(
-    estimator: Any, net: NeuralNet, training: WindowDataset, checkpoint: Checkpoint
+    estimator: Any,
+    net: NeuralNet,
+    training: WindowDataset,
+    validation: WindowDataset,
+    checkpoint: Checkpoint,
 ) -> Trained:
     """Run the epochs that are left of a net that is initialised."""
     net.notify("on_train_begin", X=training, y=None)
@@ -243,6 +266,7 @@ def _run(
         history=plain_history(net),
         best_epoch=early.best_epoch_,
         interrupted=bool(pressed),
+        watched=validation.rows if len(validation) else training.rows,
     )
 
 
@@ -270,6 +294,7 @@ def keep(estimator: Any, trained: Trained, rows: TrainingRows) -> None:
     """Store what a training left as the attributes of its estimator."""
     estimator.optimizer_state_ = trained.optimizer_state
     estimator.network_ = trained.network
+    estimator.std_scale_ = std_scale(trained.network, rows, trained.watched)
     estimator.n_channels_, estimator.n_times_ = rows.windows.shape[1:]
     estimator.n_windows_ = len(rows.used)
     estimator.n_subjects_ = None if rows.groups is None else len(set(rows.groups[rows.used]))

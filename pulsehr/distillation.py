@@ -33,13 +33,49 @@ def softmax_relation(student: Tensor, teacher: Tensor, temperature: float) -> Te
 RELATIONS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"softmax": softmax_relation}
 
 
-class LabelLoss(nn.Module):
-    """The mean absolute error in bpm, each window with its weight."""
+def absolute_errors(output: tuple[Tensor, ...], bpm: Tensor) -> Tensor:
+    """Return how far the network's heart rates are from others (n,), in bpm."""
+    return (output[0] - bpm).abs()
 
-    def forward(self, output: tuple[Tensor, Tensor], targets: tuple[Tensor, ...]) -> Tensor:
-        """Compare the network's bpm (n,) with the labels (n,); weights (n,) come second."""
+
+def laplace_errors(output: tuple[Tensor, ...], bpm: Tensor) -> Tensor:
+    """Return how unlikely heart rates (n,) are to a Laplace distribution around the network's.
+
+    The negative logarithm of its density ``exp(-|error| / b) / (2 b)``, but for a constant; the
+    network's third output is the logarithm of b.
+    """
+    log_scale = output[2]
+    return absolute_errors(output, bpm) * torch.exp(-log_scale) + log_scale
+
+
+#: What ``loss`` of the estimators may be: how each window's output is compared with a heart rate.
+ERRORS: dict[str, Callable[[tuple[Tensor, ...], Tensor], Tensor]] = {
+    "l1": absolute_errors,
+    "laplace": laplace_errors,
+}
+
+
+class LabelLoss(nn.Module):
+    """The mean over windows, each with its weight, of how far the network is from the labels.
+
+    In evaluation always the mean absolute error in bpm, so that early stopping judges the heart
+    rate.
+
+    Parameters
+    ----------
+    loss : str, default="l1"
+        A key of `ERRORS`, which training takes.
+    """
+
+    def __init__(self, loss: str = "l1") -> None:
+        super().__init__()
+        self.errors = ERRORS[loss]
+
+    def forward(self, output: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
+        """Compare the network's output with the labels (n,); weights (n,) come second."""
         y, weights = targets[:2]
-        return (weights * (output[0] - y).abs()).mean()
+        errors = self.errors if self.training else absolute_errors
+        return (weights * errors(output, y)).mean()
 
 
 class DistillationLoss(nn.Module):
@@ -48,6 +84,9 @@ class DistillationLoss(nn.Module):
     ``g * (b * L1(student, y) + (1 - b) * L1(student, teacher)) + (1 - g) * relation`` in
     training; in evaluation the mean absolute error against the labels alone, so that early
     stopping judges the heart rate. Each window counts with its weight.
+
+    With ``loss="laplace"`` both L1 are the negative log-likelihood of a Laplace distribution, whose
+    scale learns from the labels alone.
 
     Parameters
     ----------
@@ -59,6 +98,8 @@ class DistillationLoss(nn.Module):
         A key of `RELATIONS`.
     temperature : float
         Of the relation.
+    loss : str, default="l1"
+        A key of `ERRORS`.
 
     References
     ----------
@@ -67,25 +108,31 @@ class DistillationLoss(nn.Module):
     """
 
     def __init__(
-        self, label_weight: float, prediction_weight: float, relation: str, temperature: float
+        self,
+        label_weight: float,
+        prediction_weight: float,
+        relation: str,
+        temperature: float,
+        loss: str = "l1",
     ) -> None:
         super().__init__()
         self.label_weight = label_weight
         self.prediction_weight = prediction_weight
         self.relation = RELATIONS[relation]
         self.temperature = temperature
+        self.errors = ERRORS[loss]
 
-    def forward(self, output: tuple[Tensor, Tensor], targets: tuple[Tensor, ...]) -> Tensor:
-        """Compare bpm (n,) and features (n, 32) with what labels and teacher say.
+    def forward(self, output: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
+        """Compare the network's output with what labels and teacher say.
 
         Targets are labels (n,), weights (n,), the teacher's bpm (n,) and features (n, 32).
         """
-        bpm, features = output
         y, weights, teacher_bpm, teacher_features = targets
-        error = (bpm - y).abs()
         if not self.training:
-            return (weights * error).mean()
+            return (weights * absolute_errors(output, y)).mean()
         b, g = self.label_weight, self.prediction_weight
-        prediction = b * error + (1 - b) * (bpm - teacher_bpm).abs()
+        bpm, features, *log_scale = output
+        as_given = (bpm, features, *(scale.detach() for scale in log_scale))
+        prediction = b * self.errors(output, y) + (1 - b) * self.errors(as_given, teacher_bpm)
         relation = self.relation(features, teacher_features, self.temperature)
         return (weights * (g * prediction + (1 - g) * relation)).mean()

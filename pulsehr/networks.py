@@ -3,16 +3,19 @@
 Both take windows ``(n_windows, n_channels, n_times)``, channel 0 the PPG, and slide one shared
 stack of convolutions along every channel; only the step after the stack lets channels meet.
 Layer names are those of the published checkpoints. ``forward`` returns the heart rate in bpm,
-``(n_windows,)``, and the features that it is a linear function of, ``(n_windows, 32)``; it is
-``convolve``, which holds all the arithmetic, then ``head``, which is small enough for float64.
+``(n_windows,)``, and the features that it is a linear function of, ``(n_windows, 32)``; with two
+outputs also the logarithm of the scale of a Laplace distribution around it, ``(n_windows,)``. It is
+``convolve``, which holds nearly all the arithmetic, then ``head``, which is small enough for
+float64.
 
-Dropout and attention have a form of their own in training, which is faster on a CPU.
+Dropout and attention have a form of their own in training, which is faster on a CPU. These are the
+paper's forms; `pulsehr.forms` holds others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import gcd
+from math import gcd, sqrt
 from typing import Any
 
 import torch
@@ -21,6 +24,13 @@ from torch.nn.functional import linear
 
 N_FEATURES = 32
 MAX_HEADS = 4
+
+#: Bounds of the logarithm of a Laplace distribution's scale (bpm): 0.2 to 90 bpm. Beyond, a few
+#: windows would rule the loss, or be given up.
+LOG_SCALE_BOUNDS = (-1.5, 4.5)
+
+#: Standard deviation of a Laplace distribution of scale 1.
+STD_OF_LAPLACE = sqrt(2)
 
 
 def sparse_dropout(maps: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:
@@ -42,14 +52,29 @@ def sparse_dropout(maps: Tensor, p: float, generator: torch.Generator | None = N
     Tensor of the same shape
         The maps after dropout.
     """
-    dropped = min(round(p * 2**16), 2**16 - 1)
-    bits = torch.empty(-(-maps.numel() // 4), dtype=torch.int64)
-    bits = bits.random_(-(2**63), None, generator=generator).view(torch.int16)[: maps.numel()]
-    # writing the comparison as numbers at once spares two slow conversions
-    kept = torch.ge(bits, dropped - 2**15, out=torch.empty(maps.numel(), dtype=maps.dtype))
-    kept.mul_(2**16 / (2**16 - dropped))
     n, n_filters, n_channels, n_times = maps.shape
+    kept = kept_factors(maps.numel(), maps.dtype, p, generator)
     return maps * kept.view(n, n_channels, n_times, n_filters).permute(0, 3, 1, 2)
+
+
+def kept_factors(
+    n: int, dtype: torch.dtype, p: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Draw (n,) factors of a dropout: 0 for a share `p`, and otherwise what keeps the mean."""
+    dropped = min(round(p * 2**16), 2**16 - 1)
+    bits = torch.empty(-(-n // 4), dtype=torch.int64)
+    bits = bits.random_(-(2**63), None, generator=generator).view(torch.int16)[:n]
+    # writing the comparison as numbers at once spares two slow conversions
+    kept = torch.ge(bits, dropped - 2**15, out=torch.empty(n, dtype=dtype))
+    return kept.mul_(2**16 / (2**16 - dropped))
+
+
+def split_outputs(values: Tensor, features: Tensor) -> tuple[Tensor, ...]:
+    """Return what ``forward`` does, of the values (n, 1 or 2) of the last layer."""
+    if values.shape[1] == 1:
+        return values.squeeze(1), features
+    bpm, log_scale = values.unbind(1)
+    return bpm, features, log_scale.clamp(*LOG_SCALE_BOUNDS)
 
 
 class _Attention(torch.autograd.Function):
@@ -127,7 +152,7 @@ class RectifiedConv2d(nn.Conv2d):
         return torch.relu_(super().forward(x))
 
 
-class _SharedConvolutions(nn.Module):
+class SharedConvolutions(nn.Module):
     """Three blocks of three convolutions along time, each block ending in a mean pool.
 
     Parameters
@@ -142,8 +167,12 @@ class _SharedConvolutions(nn.Module):
         Dropout after each pool.
     """
 
-    #: What a network does with the maps, which lets the channels meet.
-    head: Callable[[Tensor], tuple[Tensor, Tensor]]
+    #: What a network does with the maps, which lets the channels meet; a generator draws what its
+    #: own dropout drops.
+    head: Callable[..., tuple[Tensor, ...]]
+
+    #: Name of the form, by which it is stored.
+    form = "paper"
 
     def __init__(
         self,
@@ -155,6 +184,8 @@ class _SharedConvolutions(nn.Module):
     ) -> None:
         super().__init__()
         self.pools = pools
+        #: Names of the layers that `convolve` runs.
+        self.stack: list[str] = []
         before = 1
         for block, (width, dilation, pool) in enumerate(
             zip(filters, dilations, pools, strict=True), 1
@@ -167,16 +198,20 @@ class _SharedConvolutions(nn.Module):
                     dilation=(1, dilation),
                     padding=(0, dilation * (kernel - 1) // 2),
                 )
-                self.add_module(f"conv{block}{layer}", convolution)
+                self._stack_up(f"conv{block}{layer}", convolution)
                 before = width
-            self.add_module(f"pool{block}", nn.AvgPool2d((1, pool), ceil_mode=True))
+            self._stack_up(f"pool{block}", nn.AvgPool2d((1, pool), ceil_mode=True))
         self.dropout = nn.Dropout(dropout)
+
+    def _stack_up(self, name: str, module: nn.Module) -> None:
+        self.add_module(name, module)
+        self.stack.append(name)
 
     def forward(
         self, windows: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return bpm (n,) and features (n, 32) of windows (n, n_channels, n_times)."""
-        return self.head(self.convolve(windows, generator))
+    ) -> tuple[Tensor, ...]:
+        """Return bpm (n,), features (n, 32) and, with two outputs, log-scale (n,) of windows."""
+        return self.head(self.convolve(windows, generator), generator)
 
     def convolve(self, windows: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Map (n, n_channels, n_times) to (n, filters[2], n_channels, n_pooled).
@@ -206,7 +241,7 @@ class _SharedConvolutions(nn.Module):
         return n_times
 
 
-class PulseTeacher(_SharedConvolutions):
+class PulseTeacher(SharedConvolutions):
     """PULSE: shared temporal convolutions and a cross-attention from PPG to acceleration.
 
     The tokens are the feature maps and the embedding is time: PPG maps are the query, maps of
@@ -221,6 +256,8 @@ class PulseTeacher(_SharedConvolutions):
         Output channels of the blocks.
     dropout : float
         Dropout after each pool.
+    n_outputs : {1, 2}
+        1: the heart rate. 2: also the logarithm of the scale.
     """
 
     def __init__(
@@ -229,6 +266,7 @@ class PulseTeacher(_SharedConvolutions):
         n_times: int = 256,
         filters: tuple[int, int, int] = (32, 48, 64),
         dropout: float = 0.5,
+        n_outputs: int = 1,
     ) -> None:
         super().__init__(filters, 5, (2, 2, 2), (4, 2, 2), dropout)
         length = self.n_pooled(n_times)
@@ -238,10 +276,10 @@ class PulseTeacher(_SharedConvolutions):
         # the norm of a single value would be a constant
         self.layer_norm = nn.LayerNorm(length) if length > 1 else nn.Identity()
         self.dense = nn.Linear(filters[-1] * length, N_FEATURES)
-        self.out = nn.Linear(N_FEATURES, 1)
+        self.out = nn.Linear(N_FEATURES, n_outputs)
 
-    def head(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Return bpm (n,) and features (n, 32) of maps (n, filters[2], n_channels, n_pooled)."""
+    def head(self, maps: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
+        """Return what `forward` does of maps (n, filters[2], n_channels, n_pooled)."""
         query = maps[:, :, 0]
         others = maps[:, :, 1:] if maps.shape[2] > 1 else maps
         # tokens ordered modality by modality: (n, (n_channels - 1) * filters, length)
@@ -251,10 +289,10 @@ class PulseTeacher(_SharedConvolutions):
         else:
             attended, _ = self.multihead_attn(query, keys, keys, need_weights=False)
         features = self.dense(self.layer_norm(attended).flatten(1))
-        return self.out(features).squeeze(1), features
+        return split_outputs(self.out(features), features)
 
 
-class DistilledStudent(_SharedConvolutions):
+class DistilledStudent(SharedConvolutions):
     """Shared temporal convolutions and one convolution across the modalities.
 
     Parameters
@@ -265,6 +303,8 @@ class DistilledStudent(_SharedConvolutions):
         Output channels of the blocks.
     dropout : float
         Dropout after each pool.
+    n_outputs : {1, 2}
+        1: the heart rate. 2: also the logarithm of the scale.
     """
 
     def __init__(
@@ -273,13 +313,14 @@ class DistilledStudent(_SharedConvolutions):
         n_times: int = 256,
         filters: tuple[int, int, int] = (16, 24, 32),
         dropout: float = 0.1,
+        n_outputs: int = 1,
     ) -> None:
         super().__init__(filters, 3, (2, 3, 4), (4, 4, 2), dropout)
         self.conv4 = nn.Conv2d(filters[-1], filters[-1], kernel_size=(n_channels, 1))
         self.dense = nn.Linear(filters[-1] * self.n_pooled(n_times), N_FEATURES)
-        self.out = nn.Linear(N_FEATURES, 1)
+        self.out = nn.Linear(N_FEATURES, n_outputs)
 
-    def head(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Return bpm (n,) and features (n, 32) of maps (n, filters[2], n_channels, n_pooled)."""
+    def head(self, maps: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
+        """Return what `forward` does of maps (n, filters[2], n_channels, n_pooled)."""
         features = self.dense(self.conv4(maps).flatten(1))
-        return self.out(features).squeeze(1), features
+        return split_outputs(self.out(features), features)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metadata_routing import MetadataRouter
@@ -15,9 +14,10 @@ from pulsehr import _onnx_methods
 from pulsehr._inference import PERCENTILE, layer_ranges
 from pulsehr._routing import is_fitted, metadata_router, passed_on
 from pulsehr._state import restored_state, stored_state
+from pulsehr._uncertainty import no_std
 from pulsehr._validation import check_hyperparameters, check_windows, restored_on_error
 from pulsehr.firmware.graph import CHUNK
-from pulsehr.firmware.integer import quantize_windows, run
+from pulsehr.firmware.integer import quantize_windows, run_outputs
 from pulsehr.firmware.lowering import quantized_graph
 from pulsehr.firmware.quantization import BPM_STEPS
 from pulsehr.student import DistilledStudentRegressor
@@ -120,7 +120,7 @@ class QuantizedStudentRegressor(RegressorMixin, BaseEstimator):
             self.ranges_ = _ranges(self, windows, learnt=not is_fitted(student))
         return self
 
-    def predict(self, X: Any) -> NDArray[np.float64]:
+    def predict(self, X: Any, return_std: bool = False) -> Any:
         """Estimate the heart rate of windows.
 
         Parameters
@@ -128,25 +128,34 @@ class QuantizedStudentRegressor(RegressorMixin, BaseEstimator):
         X : array-like of shape (n_windows, n_channels, n_times) or \
                 (n_windows, n_channels * n_times)
             Windows.
+        return_std : bool, default=False
+            Whether to say how far each heart rate may be off; needs a student fitted with
+            ``loss="laplace"``.
 
         Returns
         -------
-        ndarray of shape (n_windows,)
-            Heart rate in bpm, a multiple of 1/256.
+        heart_rate : ndarray of shape (n_windows,)
+            In bpm, a multiple of 1/256.
+        std : ndarray of shape (n_windows,)
+            Its standard deviation, the same; with ``return_std=True`` only.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            If the shape is not that of `fit`, or a value is not finite.
+            If the shape is not that of `fit`, a value is not finite, or there is no std to return.
         """
         check_is_fitted(self)
         windows = check_windows(self, X, n_channels=self.n_channels_, reset=False)
         graph = quantized_graph(self)
+        if return_std and graph.n_outputs == 1:
+            raise no_std(self)
         blocks = (windows[start : start + CHUNK] for start in range(0, len(windows), CHUNK))
-        integers = [run(graph, quantize_windows(block, graph.input_format)) for block in blocks]
-        return np.concatenate(integers) / BPM_STEPS
+        given = (quantize_windows(block, graph.input_format) for block in blocks)
+        outputs = np.concatenate([run_outputs(graph, integers) for integers in given])
+        heart_rate, *std = np.ascontiguousarray(outputs.T) / BPM_STEPS
+        return (heart_rate, *std) if return_std else heart_rate
 
     def to_microcontroller(
         self, folder: Any = None, prefix: str = "pulsehr", target: str = "portable"

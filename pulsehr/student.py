@@ -27,6 +27,7 @@ from pulsehr._teaching import (
     teacher_further,
 )
 from pulsehr._training import keep, train, train_further, warn_of_interruption
+from pulsehr._uncertainty import predicted
 from pulsehr._validation import (
     check_hyperparameters,
     check_training_rows,
@@ -34,7 +35,8 @@ from pulsehr._validation import (
     integer_seed,
     restored_on_error,
 )
-from pulsehr.networks import N_FEATURES, DistilledStudent
+from pulsehr.forms import STUDENTS, chosen
+from pulsehr.networks import N_FEATURES
 
 
 class DistilledStudentRegressor(
@@ -112,6 +114,13 @@ class DistilledStudentRegressor(
         Passes over the training rows after the training, in which weights and activations are
         rounded as in the firmware, and the network learns to give the heart rates that it gave
         before. Of these epochs the best is kept. `partial_fit` has none.
+    network : {"paper", "interacting"}, default="paper"
+        Form of the network. "interacting" has a ReLU where the modalities meet and on the features,
+        so that motion can say which part of the PPG to trust (25,701 parameters).
+    loss : {"l1", "laplace"}, default="l1"
+        What is minimised: the mean absolute error, or the negative log-likelihood of a Laplace
+        distribution whose mean and scale the network gives, for ``predict(X, return_std=True)``.
+        Early stopping watches the mean absolute error either way.
 
     Attributes
     ----------
@@ -122,9 +131,12 @@ class DistilledStudentRegressor(
     ranges_ : dict of str to tuple of 2 float
         Between which values the input and the outputs of each layer lie on the rows of `fit`,
         but for 5 in 100,000 at either end: the firmware's integers.
+    std_scale_ : float or None
+        Factor that fits the scales to the errors on the held-out rows of `fit`, or on those that
+        train if none are held out (then the std is too small); None with ``loss="l1"``.
     history_ : list of dict
-        ``epoch``, ``train_loss`` and ``valid_loss`` (bpm), ``lr`` and ``dur`` (s) of each epoch:
-        a table, as ``pandas.DataFrame(history_)`` shows it.
+        ``epoch``, ``train_loss`` (of `loss`) and ``valid_loss`` (bpm), ``lr`` and ``dur`` (s) of
+        each epoch: a table, as ``pandas.DataFrame(history_)`` shows it.
     best_epoch_ : int
         The epoch, counted from 1, whose weights are kept.
     quantization_history_ : list of dict
@@ -186,6 +198,8 @@ class DistilledStudentRegressor(
         checkpoint: Any = None,
         memory: Any = None,
         quantization_epochs: int = 0,
+        network: str = "paper",
+        loss: str = "l1",
     ) -> None:
         self.teacher = teacher
         self.label_weight = label_weight
@@ -211,6 +225,8 @@ class DistilledStudentRegressor(
         self.checkpoint = checkpoint
         self.memory = memory
         self.quantization_epochs = quantization_epochs
+        self.network = network
+        self.loss = loss
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
@@ -246,6 +262,7 @@ class DistilledStudentRegressor(
             If X holds readings (windows come from a `PPGWindower`), or the teacher can't teach.
         """
         check_hyperparameters(self)
+        network = chosen(self, STUDENTS)
         check_teaching(self)
         with restored_on_error(self):
             rows = check_training_rows(self, X, y, sample_weight, groups)
@@ -253,7 +270,7 @@ class DistilledStudentRegressor(
             metadata = {"sample_weight": sample_weight, "groups": groups}
             self.teacher_ = fitted_teacher(self, rows, metadata, seed)
             taught = lessons(self, rows.windows)
-            trained = train(self, DistilledStudent, criterion(self), rows, taught, generator(seed))
+            trained = train(self, network, criterion(self), rows, taught, generator(seed))
             trained, self.ranges_, tuning = ready_for_integers(self, trained, rows, seed)
             self.quantization_history_ = tuning
             keep(self, trained, rows)
@@ -289,6 +306,7 @@ class DistilledStudentRegressor(
             If X holds readings: windows come from a `PPGWindower`.
         """
         check_hyperparameters(self)
+        network = chosen(self, STUDENTS)
         check_teaching(self)
         with restored_on_error(self):
             first = not hasattr(self, "network_")
@@ -297,14 +315,14 @@ class DistilledStudentRegressor(
             self.teacher_ = teacher_further(self, rows, {"sample_weight": sample_weight}, seed)
             taught = lessons(self, rows.windows)
             rng, loss = generator(seed), criterion(self)
-            trained = train_further(self, DistilledStudent, loss, rows, taught, rng)
+            trained = train_further(self, network, loss, rows, taught, rng)
             keep(self, trained, rows)
             ranges = layer_ranges(self.network_, rows.windows)
             self.ranges_ = ranges if first else union(self.ranges_, ranges)
         warn_of_interruption(self, trained)
         return self
 
-    def predict(self, X: Any) -> NDArray[np.float64]:
+    def predict(self, X: Any, return_std: bool = False) -> Any:
         """Estimate the heart rate of windows.
 
         Parameters
@@ -312,20 +330,24 @@ class DistilledStudentRegressor(
         X : array-like of shape (n_windows, n_channels, n_times) or \
                 (n_windows, n_channels * n_times)
             Windows.
+        return_std : bool, default=False
+            Whether to say how far each heart rate may be off; needs ``loss="laplace"``.
 
         Returns
         -------
-        ndarray of shape (n_windows,)
-            Heart rate in bpm.
+        heart_rate : ndarray of shape (n_windows,)
+            In bpm.
+        std : ndarray of shape (n_windows,)
+            Its standard deviation in bpm; with ``return_std=True`` only.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            If the shape is not that of `fit`, or a value is not finite.
+            If the shape is not that of `fit`, a value is not finite, or there is no std to return.
         """
-        return fitted_outputs(self, X)[0]
+        return predicted(self, X, return_std)
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """Compute the learnt embedding of windows.
@@ -383,4 +405,4 @@ class DistilledStudentRegressor(
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what this or an earlier version stored."""
-        super().__setstate__(restored_state(self, state, DistilledStudent))
+        super().__setstate__(restored_state(self, state, STUDENTS))

@@ -17,6 +17,7 @@ from pulsehr import _onnx_methods
 from pulsehr._inference import fitted_outputs
 from pulsehr._state import restored_state, stored_state
 from pulsehr._training import keep, train, train_further, warn_of_interruption
+from pulsehr._uncertainty import predicted
 from pulsehr._validation import (
     check_hyperparameters,
     check_training_rows,
@@ -24,7 +25,8 @@ from pulsehr._validation import (
     restored_on_error,
 )
 from pulsehr.distillation import LabelLoss
-from pulsehr.networks import N_FEATURES, PulseTeacher
+from pulsehr.forms import TEACHERS, chosen
+from pulsehr.networks import N_FEATURES
 
 
 class PulseTeacherRegressor(
@@ -79,14 +81,24 @@ class PulseTeacherRegressor(
         fit, called again after a crash, goes on where it stopped and ends with the same result;
         a fit that had ended comes back at once. Each fit has a file of its own. Needs an
         integer `random_state`.
+    network : {"paper", "temporal"}, default="paper"
+        Form of the network. "temporal" lets the modalities meet in a convolution and then
+        compares time steps by attention (276,977 parameters).
+    loss : {"l1", "laplace"}, default="l1"
+        What is minimised: the mean absolute error, or the negative log-likelihood of a Laplace
+        distribution whose mean and scale the network gives, for ``predict(X, return_std=True)``.
+        Early stopping watches the mean absolute error either way.
 
     Attributes
     ----------
     network_ : torch.nn.Module
         The fitted network.
+    std_scale_ : float or None
+        Factor that fits the scales to the errors on the held-out rows of `fit`, or on those that
+        train if none are held out (then the std is too small); None with ``loss="l1"``.
     history_ : list of dict
-        ``epoch``, ``train_loss`` and ``valid_loss`` (bpm), ``lr`` and ``dur`` (s) of each epoch:
-        a table, as ``pandas.DataFrame(history_)`` shows it.
+        ``epoch``, ``train_loss`` (of `loss`) and ``valid_loss`` (bpm), ``lr`` and ``dur`` (s) of
+        each epoch: a table, as ``pandas.DataFrame(history_)`` shows it.
     best_epoch_ : int
         The epoch, counted from 1, whose weights are kept.
     n_windows_ : int
@@ -136,6 +148,8 @@ class PulseTeacherRegressor(
         optimizer: Any = "adam",
         lr_scheduler: Any = None,
         checkpoint: Any = None,
+        network: str = "paper",
+        loss: str = "l1",
     ) -> None:
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -154,6 +168,8 @@ class PulseTeacherRegressor(
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.checkpoint = checkpoint
+        self.network = network
+        self.loss = loss
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
@@ -188,10 +204,11 @@ class PulseTeacherRegressor(
             If X holds readings: windows come from a `PPGWindower`.
         """
         check_hyperparameters(self)
+        network = chosen(self, TEACHERS)
         with restored_on_error(self):
             rows = check_training_rows(self, X, y, sample_weight, groups)
             rng = generator(self.random_state)
-            trained = train(self, PulseTeacher, LabelLoss(), rows, [], rng)
+            trained = train(self, network, LabelLoss(self.loss), rows, [], rng)
             keep(self, trained, rows)
         warn_of_interruption(self, trained)
         return self
@@ -225,16 +242,17 @@ class PulseTeacherRegressor(
             If X holds readings: windows come from a `PPGWindower`.
         """
         check_hyperparameters(self)
+        network = chosen(self, TEACHERS)
         with restored_on_error(self):
             first = not hasattr(self, "network_")
             rows = check_training_rows(self, X, y, sample_weight, None, reset=first)
             rng = generator(self.random_state)
-            trained = train_further(self, PulseTeacher, LabelLoss(), rows, [], rng)
+            trained = train_further(self, network, LabelLoss(self.loss), rows, [], rng)
             keep(self, trained, rows)
         warn_of_interruption(self, trained)
         return self
 
-    def predict(self, X: Any) -> NDArray[np.float64]:
+    def predict(self, X: Any, return_std: bool = False) -> Any:
         """Estimate the heart rate of windows.
 
         Parameters
@@ -242,20 +260,24 @@ class PulseTeacherRegressor(
         X : array-like of shape (n_windows, n_channels, n_times) or \
                 (n_windows, n_channels * n_times)
             Windows.
+        return_std : bool, default=False
+            Whether to say how far each heart rate may be off; needs ``loss="laplace"``.
 
         Returns
         -------
-        ndarray of shape (n_windows,)
-            Heart rate in bpm.
+        heart_rate : ndarray of shape (n_windows,)
+            In bpm.
+        std : ndarray of shape (n_windows,)
+            Its standard deviation in bpm; with ``return_std=True`` only.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            If the shape is not that of `fit`, or a value is not finite.
+            If the shape is not that of `fit`, a value is not finite, or there is no std to return.
         """
-        return fitted_outputs(self, X)[0]
+        return predicted(self, X, return_std)
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """Compute the learnt embedding of windows.
@@ -295,4 +317,4 @@ class PulseTeacherRegressor(
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what this or an earlier version stored."""
-        super().__setstate__(restored_state(self, state, PulseTeacher))
+        super().__setstate__(restored_state(self, state, TEACHERS))

@@ -28,6 +28,9 @@ CLIP_SHARE = 0.1
 #: predictions of training subjects by models that had not seen them, see docs/tracking.md.
 NOISE = {"kalman": 2.0, "belief": 5.0}
 
+#: By what the standard deviations are multiplied that an estimator predicts, chosen likewise.
+SHARE = {"kalman": 0.5, "belief": 1.0}
+
 
 def causal_clip(heart_rate: ArrayLike) -> NDArray[np.float64]:
     """Keep each heart rate within 10 % of the mean of the ten before it ([1]_).
@@ -267,7 +270,8 @@ class HeartRateTracker(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         asked = self.noise is None and predicts_std(self.estimator_)
         if asked and (return_std or self.method != "clip"):
             bpm, std = predict_with_std(self.estimator_, X)
-            return np.array(bpm, dtype=np.float64), np.array(std, dtype=np.float64)
+            share = SHARE.get(self.method, 1.0)
+            return np.array(bpm, dtype=np.float64), share * np.asarray(std, dtype=np.float64)
         bpm = np.array(self.estimator_.predict(X), dtype=np.float64)
         noise = NOISE.get(self.method) if self.noise is None else self.noise
         if return_std and noise is None:

@@ -435,7 +435,7 @@ def test_windows_may_be_read_only_and_lie_in_any_order(estimator, rows):
 def test_warm_start_with_another_shape_is_refused(rows):
     windows, y, _ = rows
     model = DistilledStudentRegressor(**SMALL, warm_start=True).fit(windows, y)
-    with pytest.raises(ValueError, match="needs the windows and filters of the last fit, got"):
+    with pytest.raises(ValueError, match="needs windows, filters, network and loss of the last"):
         model.fit(windows[:, :, :32], y)
 
 

@@ -9,9 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from pulsehr.networks import DistilledStudent, PulseTeacher, attend, sparse_dropout
+from pulsehr.forms import InteractingStudent, TemporalTeacher
+from pulsehr.networks import (
+    LOG_SCALE_BOUNDS,
+    DistilledStudent,
+    PulseTeacher,
+    attend,
+    sparse_dropout,
+)
 
-NETWORKS = {"teacher": PulseTeacher, "student": DistilledStudent}
+PAPERS = {"teacher": PulseTeacher, "student": DistilledStudent}
+NETWORKS = {**PAPERS, "temporal": TemporalTeacher, "interacting": InteractingStudent}
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("teacher", 131_825), ("student", 27_241)])
@@ -19,7 +27,7 @@ def test_networks_have_as_many_parameters_as_the_papers(name, parameters):
     assert sum(weights.numel() for weights in NETWORKS[name]().parameters()) == parameters
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", PAPERS)
 def test_published_weights_give_the_published_heart_rates(name, reference):
     published = np.load(reference / f"published_{name}_S6.npz")
     windows = torch.from_numpy(np.load(reference / "ppg_dalia_S6_stairs.npz")["normalised"])
@@ -195,6 +203,16 @@ def test_extreme_dropout_gives_finite_values(p):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_of_two_outputs_gives_a_bounded_log_scale_too(name):
+    network = NETWORKS[name](2, 40, (2, 3, 4), n_outputs=2)
+    bpm, features, log_scale = network(1e6 * torch.randn(5, 2, 40))
+    assert bpm.shape == log_scale.shape == (5,)
+    assert features.shape == (5, 32)
+    low, high = LOG_SCALE_BOUNDS
+    assert low <= log_scale.min() <= log_scale.max() <= high
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_dropout_is_off_in_evaluation(name):
     torch.manual_seed(0)
     network = NETWORKS[name](2, 40, (2, 3, 4), dropout=0.5)
@@ -203,7 +221,7 @@ def test_dropout_is_off_in_evaluation(name):
     assert not torch.equal(network.train()(windows)[0], network(windows)[0])
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", PAPERS)
 def test_the_names_of_the_weights_are_those_of_published_checkpoints(name, reference):
     published = np.load(reference / f"published_{name}_S6.npz")
     expected = {key: published[key].shape for key in published if "expected" not in key}

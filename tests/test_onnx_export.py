@@ -98,9 +98,10 @@ def shaken(estimator: Any, seed: int = 0) -> Any:
     return estimator
 
 
-def fitted(regressor: type, shape: tuple[int, int], seed: int = 0) -> Any:
+def fitted(regressor: type, shape: tuple[int, int], seed: int = 0, **parameters: Any) -> Any:
     y = np.linspace(60, 120, 12)
-    return shaken(small(regressor).fit(normal_windows(12, shape, seed), y), seed)
+    windows = normal_windows(12, shape, seed)
+    return shaken(small(regressor, **parameters).fit(windows, y), seed)
 
 
 def fitted_pipeline(*steps: Any, X: np.ndarray) -> Any:
@@ -134,6 +135,25 @@ def test_a_network_gives_what_predict_gives_at_every_batch_size(run, regressor, 
         y = run(model, X[:n])
         assert y.shape == (n, 1)
         np.testing.assert_allclose(y[:, 0], expected[:n], rtol=0, atol=BPM)
+
+
+@pytest.mark.parametrize("loss", ["l1", "laplace"])
+@pytest.mark.parametrize("shape", [(4, 256), (1, 64), (2, 37), (2, 1)])
+@pytest.mark.parametrize(
+    ("regressor", "form"),
+    [(PulseTeacherRegressor, "temporal"), (DistilledStudentRegressor, "interacting")],
+)
+def test_other_forms_and_losses_give_the_heart_rate(run, regressor, form, shape, loss):
+    estimator = fitted(regressor, shape, network=form, loss=loss)
+    with torch.no_grad():
+        estimator.network_.out.weight.mul_(1 / 20)
+        estimator.network_.out.bias.fill_(90 / 20)
+    X = normal_windows(20, shape, seed=1)
+    expected = estimator.predict(X)
+    assert np.ptp(expected) > 0.5 or shape[1] <= 10
+    y = run(to_onnx(estimator), X)
+    assert y.shape == (20, 1)
+    np.testing.assert_allclose(y[:, 0], expected, rtol=0, atol=BPM)
 
 
 @pytest.mark.parametrize("regressor", REGRESSORS)

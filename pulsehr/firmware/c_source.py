@@ -12,7 +12,7 @@ import numpy as np
 from pulsehr._version import __version__
 from pulsehr.firmware.c_files import fill, rename, with_note
 from pulsehr.firmware.c_text import defines, float_literal
-from pulsehr.firmware.integer import SATURATED_STEPS
+from pulsehr.firmware.integer import POWERS, SATURATED_STEPS
 from pulsehr.firmware.memory import (
     ALIGNMENT,
     MemoryPlan,
@@ -173,6 +173,7 @@ def _fields(
                 (f"{upper}_INPUT_ZERO_POINT", input_format.zero_point, "sample that means zero"),
                 (f"{upper}_ARENA_BYTES", plan.arena_bytes, "bytes of working memory"),
                 (f"{upper}_ARENA_ALIGNMENT", ALIGNMENT, "its address is a multiple of this"),
+                *_std_sizes(graph, prefix),
                 *([] if stream is None else stream.sizes),
             ]
         ).rstrip(),
@@ -186,9 +187,11 @@ def _fields(
                     (f"{upper}_{layer.name.upper()}_OFFSET", plan.offset(layer.name, "input"), note)
                     for layer, note in zip(schedule.dense, _dense_notes(plan), strict=True)
                 ),
+                *_std_places(graph, upper),
             ]
         ).rstrip(),
-        "dense_calls": _dense_calls(plan, prefix),
+        "dense_calls": _dense_calls(graph, plan, prefix),
+        **_std_fields(graph, names, stream),
         "dense_records": "\n".join(
             f"extern const {prefix}_dense_layer {prefix}_{layer.name};" for layer in schedule.dense
         ),
@@ -216,7 +219,47 @@ def _dense_notes(plan: MemoryPlan) -> list[str]:
     ]
 
 
-def _dense_calls(plan: MemoryPlan, prefix: str) -> str:
+def _std_fields(
+    graph: QuantizedGraph, names: Mapping[str, str], stream: HeaderParts | None
+) -> dict[str, str]:
+    """Write what a network with a standard deviation has beside one without."""
+    if graph.log2_std_bounds is None:
+        plain = {"outputs": "int32_t bpm_q8;", "return": "    return bpm_q8;"}
+        return {**plain, "std": "", "std_api": ""}
+    prefix = names["prefix"]
+    fields = {
+        **names,
+        "powers": ", ".join(str(power) for power in POWERS),
+        "or_state": "" if stream is None else f", or\n *         the state of {prefix}_heart_rate",
+        "not_tracked": "" if stream is None else ", of the window by itself",
+        "starts": "" if stream is None else fill("std_state.c", names),
+    }
+    kept = f"    memcpy(arena, &outputs[1], sizeof outputs[1]); /* for {prefix}_std */"
+    return {
+        "outputs": "int32_t outputs[2]; /* heart rate, and the logarithm of its deviation */",
+        "return": f"{kept}\n    return outputs[0];",
+        "std": fill("std.c", fields),
+        "std_api": fill("std.h", fields),
+    }
+
+
+def _std_sizes(graph: QuantizedGraph, prefix: str) -> list[tuple[str, object, str]]:
+    if graph.log2_std_bounds is None:
+        return []
+    return [(f"{prefix.upper()}_WITH_STD", 1, f"there is {prefix}_std")]
+
+
+def _std_places(graph: QuantizedGraph, upper: str) -> list[tuple[str, object, str]]:
+    if graph.log2_std_bounds is None:
+        return []
+    low, high = (f"({bound})" if bound < 0 else bound for bound in graph.log2_std_bounds)
+    return [
+        (f"{upper}_LOG2_STD_MIN", low, "of a standard deviation in bpm, 1/256"),
+        (f"{upper}_LOG2_STD_MAX", high, "the same"),
+    ]
+
+
+def _dense_calls(graph: QuantizedGraph, plan: MemoryPlan, prefix: str) -> str:
     """One call per dense layer, each on the output of the one before."""
     lines = []
     for layer, after in zip_longest(plan.schedule.dense, plan.schedule.dense[1:]):
@@ -229,7 +272,7 @@ def _dense_calls(plan: MemoryPlan, prefix: str) -> str:
         source = f"bytes + {prefix.upper()}_{layer.name.upper()}_OFFSET"
         if layer.source.bits == 16:
             source = f"(const int16_t *)(const void *)({source})"
-        target = "&bpm_q8"
+        target = "&bpm_q8" if graph.n_outputs == 1 else "outputs"
         if after is not None:
             target = f"(int16_t *)(void *)(bytes + {prefix.upper()}_{after.name.upper()}_OFFSET)"
         lines.append(

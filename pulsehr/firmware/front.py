@@ -23,7 +23,7 @@ from pulsehr.firmware.front_filters import (
 from pulsehr.firmware.front_kalman import Kalman, design_kalman
 from pulsehr.firmware.front_scaling import Scaling, channel_scalings
 from pulsehr.firmware.quantization import Format
-from pulsehr.tracking import NOISE
+from pulsehr.tracking import NOISE, SHARE
 
 #: Samples of a window beyond which sums could leave 64 bits.
 MAX_TIMES = (1 << 15) - 1
@@ -124,6 +124,7 @@ def design_front(
     stride: float = 2.0,
     clip: bool = False,
     tracker: Any = None,
+    with_std: bool = False,
 ) -> FrontEnd:
     """Choose the constants of the front end.
 
@@ -146,6 +147,8 @@ def design_front(
         Keep heart rates near those before.
     tracker : HeartRateTracker or None, default=None
         What tracks heart rates, fitted: with "clip" or "kalman", as `without_tracker` checks.
+    with_std : bool, default=False
+        Whether the network tells standard deviations.
 
     Returns
     -------
@@ -215,11 +218,13 @@ def design_front(
         normalize=windower.normalize,
         zero_point=input_format.zero_point,
         scalings=channel_scalings(windower, input_format, (finest, acc_step), ppg_reach),
-        **_tracking(bool(clip), tracker, rate, stride),
+        **_tracking(bool(clip), tracker, rate, stride, with_std),
     )
 
 
-def _tracking(clip: bool, tracker: Any, rate: float, stride: float) -> dict[str, Any]:
+def _tracking(
+    clip: bool, tracker: Any, rate: float, stride: float, with_std: bool
+) -> dict[str, Any]:
     """Choose what is done with heart rates over time."""
     if tracker is None:
         return {"clip": clip}
@@ -232,8 +237,9 @@ def _tracking(clip: bool, tracker: Any, rate: float, stride: float) -> dict[str,
     rows = min(tracker.max_gap * rate + 1e-6 * rate, MAX_GAP_ROWS)
     if tracker.method == "clip":
         return {"clip": True, "max_gap": int(rows) if rows < MAX_GAP_ROWS else None}
+    by_std = with_std and tracker.noise is None
     noise = NOISE["kalman"] if tracker.noise is None else tracker.noise
-    kalman = design_kalman(tracker.drift_, noise, rate)
+    kalman = design_kalman(tracker.drift_, SHARE["kalman"] if by_std else noise, rate, by_std)
     return {"clip": False, "kalman": kalman, "max_gap": int(rows)}
 
 

@@ -11,7 +11,7 @@ from pulsehr.firmware.c_text import array, defines, integer_literal
 from pulsehr.firmware.front import SLACK, FrontEnd
 from pulsehr.firmware.front_filters import ACC_BITS_LESS, Sensor
 from pulsehr.firmware.front_integer import CLIP_REACH
-from pulsehr.firmware.front_kalman import MAX_VARIANCE, REACH
+from pulsehr.firmware.front_kalman import MAX_STD_Q8, MAX_VARIANCE, REACH, Kalman
 from pulsehr.firmware.front_scaling import SPAN, Scaling
 from pulsehr.tracking import CLIP_LENGTH
 
@@ -300,12 +300,18 @@ def _constants(front: FrontEnd, upper: str) -> str:
         rows += [
             (f"{upper}_KALMAN_REACH", REACH, "largest heart rate"),
             (f"{upper}_KALMAN_DRIFT", front.kalman.drift, "of the variance each row, 2^-24 bpm^2"),
-            (f"{upper}_KALMAN_NOISE", front.kalman.noise, "variance of a reading, 2^-16 bpm^2"),
+            (f"{upper}_KALMAN_BY_STD", int(front.kalman.by_std), "each has its own variance"),
+            (f"{upper}_KALMAN_NOISE", front.kalman.noise, _noise_note(front.kalman)),
             (f"{upper}_KALMAN_GATE", front.kalman.gate, "1 / deviations that are far, squared"),
+            (f"{upper}_KALMAN_MAX_STD", MAX_STD_Q8, "largest of a reading, 1/256 bpm"),
             (f"{upper}_KALMAN_MAX", MAX_VARIANCE, "largest variance, 2^-16 bpm^2"),
         ]
     rows.append((f"{upper}_MAX_GAP", front.max_gap or 0, "rows, then anew; 0: never"))
     return defines(rows).rstrip()
+
+
+def _noise_note(kalman: Kalman) -> str:
+    return "share of that, 2^-16" if kalman.by_std else "variance of a reading, 2^-16 bpm^2"
 
 
 def _tables(front: FrontEnd, prefix: str) -> str:

@@ -151,12 +151,15 @@ class Graph:
     input_shape : tuple of 2 int
         Channels and time steps of a window.
     layers : tuple of Conv, MeanPool or Dense
-        The last one gives one number, the heart rate in bpm.
+        The last one gives the heart rate in bpm and, with bounds, the binary logarithm of its
+        standard deviation in bpm.
+    log2_std_bounds : tuple of 2 float or None, default=None
+        Between which that logarithm is kept; None: one output, no standard deviation.
 
     Raises
     ------
     ValueError
-        If two layers share a name, do not fit together, or the end is not one number.
+        If two layers share a name, do not fit together, or the end has not as many numbers.
 
     Examples
     --------
@@ -169,6 +172,7 @@ class Graph:
 
     input_shape: tuple[int, int]
     layers: tuple[Layer, ...]
+    log2_std_bounds: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Check that the layers fit together."""
@@ -177,8 +181,14 @@ class Graph:
             if names.count(name) > 1:
                 raise ValueError(f"Graph: layer names must differ, got {name!r} twice")
         end = self.shapes[names[-1]]
-        if end != (1, 1, 1):
-            raise ValueError(f"Graph: the last layer must give one number, got shape {end}")
+        if end != (1, 1, self.n_outputs):
+            numbers = "one number" if self.n_outputs == 1 else "two numbers"
+            raise ValueError(f"Graph: the last layer must give {numbers}, got shape {end}")
+
+    @property
+    def n_outputs(self) -> int:
+        """Numbers that the last layer gives."""
+        return 1 if self.log2_std_bounds is None else 2
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -202,13 +212,33 @@ class Graph:
         ndarray of shape (n_windows,)
             Heart rate in bpm, computed in double precision.
         """
+        return self._last(windows)[:, 0]
+
+    def run_with_std(self, windows: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Estimate heart rates and their standard deviations.
+
+        Parameters
+        ----------
+        windows : array-like of shape (n_windows, n_channels, n_times)
+            Normalised windows.
+
+        Returns
+        -------
+        heart_rate, std : ndarray of shape (n_windows,)
+            In bpm, computed in double precision.
+        """
+        assert self.log2_std_bounds is not None
+        bpm, log2_std = self._last(windows).T
+        return bpm, np.exp2(np.clip(log2_std, *self.log2_std_bounds))
+
+    def _last(self, windows: ArrayLike) -> NDArray[np.float64]:
+        """Return the outputs (n_windows, n_outputs) of the last layer."""
         windows = np.asarray(windows, dtype=np.float64)
-        heart_rate = np.empty(len(windows))
+        last: list[FloatArray] = [np.empty((0, self.n_outputs))]
         for start in range(0, len(windows), CHUNK):
-            for _, y in self.outputs(windows[start : start + CHUNK]):
-                last = y
-            heart_rate[start : start + CHUNK] = last.reshape(-1)
-        return heart_rate
+            *_, (_, y) = self.outputs(windows[start : start + CHUNK])
+            last.append(y.reshape(len(y), -1))
+        return np.concatenate(last, dtype=np.float64)
 
     def outputs(self, windows: ArrayLike) -> Iterator[tuple[str, FloatArray]]:
         """Yield the name and the tensor of "input" and of every layer, in order.

@@ -35,6 +35,8 @@ class HostLibrary:
         Working memory of a prediction.
     state_bytes : int, default=0
         Memory of a stream; 0 if the files hold no front end.
+    with_std : bool, default=False
+        Whether the network tells standard deviations.
 
     Raises
     ------
@@ -43,7 +45,12 @@ class HostLibrary:
     """
 
     def __init__(
-        self, files: Mapping[str, str], prefix: str, arena_bytes: int, state_bytes: int = 0
+        self,
+        files: Mapping[str, str],
+        prefix: str,
+        arena_bytes: int,
+        state_bytes: int = 0,
+        with_std: bool = False,
     ) -> None:
         if state_bytes > 0:
             files = {**files, f"{prefix}_stream.c": stream_file(prefix)}
@@ -52,6 +59,11 @@ class HostLibrary:
         self._predict = getattr(library, f"{prefix}_predict")
         self._predict.argtypes = [ctypes.c_void_p] * 3
         self._predict.restype = ctypes.c_int
+        self._n_outputs = 1 + with_std
+        if with_std:
+            self._std = getattr(library, f"{prefix}_std")
+            self._std.argtypes = [ctypes.c_void_p] * 2
+            self._std.restype = ctypes.c_int
         self._arena_bytes = arena_bytes
         self._state_bytes = state_bytes
         if state_bytes > 0:
@@ -70,18 +82,18 @@ class HostLibrary:
 
         Returns
         -------
-        ndarray of int32, shape (n_windows,)
-            Heart rate in 1/256 bpm.
+        ndarray of int32, shape (n_windows, 1 or 2)
+            Heart rate and, if it is told, standard deviation in 1/256 bpm.
         """
         windows = np.ascontiguousarray(windows)
         arena = _memory(self._arena_bytes)
-        bpm_q8 = np.empty(len(windows), dtype=np.int32)
-        for index, window in enumerate(windows):
-            bpm = bpm_q8[index : index + 1]
-            status = self._predict(window.ctypes.data, arena.ctypes.data, bpm.ctypes.data)
-            if status != 0:
-                raise RuntimeError(f"the compiled C returned the status {status}")
-        return bpm_q8
+        outputs = np.empty((len(windows), self._n_outputs), dtype=np.int32)
+        for window, values in zip(windows, outputs, strict=True):
+            place = values.ctypes.data
+            _check(self._predict(window.ctypes.data, arena.ctypes.data, place))
+            if self._n_outputs == 2:
+                _check(self._std(arena.ctypes.data, place + values.itemsize))
+        return outputs
 
     def stream(
         self, ppg: NDArray[np.int32], acc: NDArray[np.int16] | None, ends: NDArray[np.int64]
@@ -99,19 +111,22 @@ class HostLibrary:
 
         Returns
         -------
-        ndarray of int32, shape (n_windows,)
-            Heart rate in 1/256 bpm.
+        ndarray of int32, shape (n_windows, 1 or 2)
+            Heart rate and, if it is told, standard deviation in 1/256 bpm.
         """
         state = _memory(self._state_bytes)
         ppg = np.ascontiguousarray(ppg, dtype=np.int32)
         acc = np.zeros((0, 3), np.int16) if acc is None else np.ascontiguousarray(acc, np.int16)
         rows = np.ascontiguousarray(ends, dtype=np.int32)
-        bpm_q8 = np.empty(len(rows), dtype=np.int32)
+        outputs = np.empty((self._n_outputs, len(rows)), dtype=np.int32)
         arrays = [item for array in (ppg, acc, rows) for item in (array.ctypes.data, len(array))]
-        status = self._stream(state.ctypes.data, *arrays, bpm_q8.ctypes.data)
-        if status != 0:
-            raise RuntimeError(f"the compiled C returned the status {status}")
-        return bpm_q8
+        _check(self._stream(state.ctypes.data, *arrays, outputs.ctypes.data))
+        return outputs.T
+
+
+def _check(status: int) -> None:
+    if status != 0:
+        raise RuntimeError(f"the compiled C returned the status {status}")
 
 
 def _memory(n_bytes: int) -> NDArray[np.int64]:

@@ -18,13 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsehr.firmware.graph import CHUNK, Conv, Dense, MeanPool, gather_patches, sum_groups
-from pulsehr.firmware.quantization import Format, Products, QuantizedGraph, QuantizedLayer
+from pulsehr.firmware.quantization import (
+    LOG2_STD_LIMITS,
+    LOG2_STEPS,
+    Format,
+    Products,
+    QuantizedGraph,
+    QuantizedLayer,
+)
 
 #: Integers up to here are exact in single and in double precision.
 FLOAT32_EXACT = 2**24
 
 #: Steps beyond which a sample saturates at any zero point; keeps conversions defined.
 SATURATED_STEPS = 512.0
+
+#: 2 ** (k / 8) in 2**-14, for k up to 8.
+POWERS: NDArray[np.int32] = np.round(2 ** (14 + np.arange(9) / 8)).astype(np.int32)
 
 _DTYPES: dict[int, Any] = {8: np.int8, 16: np.int16, 32: np.int32}
 
@@ -81,13 +91,64 @@ def run(graph: QuantizedGraph, windows: NDArray[np.int8]) -> NDArray[np.int32]:
     ndarray of int32, shape (n_windows,)
         Heart rate in 1/256 bpm.
     """
-    bpm_q8 = np.empty(len(windows), dtype=np.int32)
+    return run_outputs(graph, windows)[:, 0]
+
+
+def run_outputs(graph: QuantizedGraph, windows: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Estimate heart rates and, if the network tells them, their standard deviations in integers.
+
+    Parameters
+    ----------
+    graph : QuantizedGraph
+        The network.
+    windows : ndarray of int8, shape (n_windows, n_channels, n_times)
+        From `quantize_windows`.
+
+    Returns
+    -------
+    ndarray of int32, shape (n_windows, 1 or 2)
+        Heart rate and standard deviation in 1/256 bpm.
+    """
+    outputs = np.empty((len(windows), graph.n_outputs), dtype=np.int32)
     for start in range(0, len(windows), CHUNK):
         x: NDArray[Any] = windows[start : start + CHUNK, ..., np.newaxis]
         for layer in graph.layers:
             x = run_layer(layer, x)
-        bpm_q8[start : start + CHUNK] = x.reshape(-1)
-    return bpm_q8
+        outputs[start : start + CHUNK] = x.reshape(len(x), -1)
+    if graph.log2_std_bounds is not None:
+        outputs[:, 1] = power_of_two(np.clip(outputs[:, 1], *graph.log2_std_bounds))
+    return outputs
+
+
+def power_of_two(log2_q8: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Raise 2 to numbers in 1/256, in integers.
+
+    Between `POWERS` of an octave lie straight lines, which are at most 0.1 % off.
+
+    Parameters
+    ----------
+    log2_q8 : ndarray of int32
+        Exponents in 1/256, within `LOG2_STD_LIMITS`.
+
+    Returns
+    -------
+    ndarray of int32, of the same shape
+        Powers in 1/256.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pulsehr.firmware.integer import power_of_two
+    >>> power_of_two(np.array([-2048, 0, 128, 256, 3840])) / 256
+    array([3.90625000e-03, 1.00000000e+00, 1.41406250e+00, 2.00000000e+00,
+           3.27680000e+04])
+    """
+    octave, place = np.divmod(log2_q8 - LOG2_STD_LIMITS[0] * LOG2_STEPS, LOG2_STEPS)
+    index, rest = np.divmod(place, LOG2_STEPS // 8)
+    below, above = POWERS[index], POWERS[index + 1]
+    power = below + ((above - below) * rest + 16) // 32
+    down, up = np.maximum(14 - octave, 0), np.maximum(octave - 14, 0)
+    return np.asarray(((power + ((1 << down) >> 1)) >> down) << up, dtype=np.int32)
 
 
 def run_layer(layer: QuantizedLayer, x: NDArray[Any]) -> NDArray[Any]:

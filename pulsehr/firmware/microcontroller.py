@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_array
 
 from pulsehr._rows import group_by_recording, readings_in
+from pulsehr._uncertainty import no_std
 from pulsehr.firmware.c_source import TARGETS, network_files
 from pulsehr.firmware.c_text import check_prefix
 from pulsehr.firmware.exportable import describe, split_estimator, without_tracker
@@ -20,7 +21,7 @@ from pulsehr.firmware.front_integer import front_windows, tracked
 from pulsehr.firmware.front_samples import sensor_counts, window_ends
 from pulsehr.firmware.front_source import front_files, header_parts, state_bytes, stream_functions
 from pulsehr.firmware.host import HostLibrary
-from pulsehr.firmware.integer import quantize_windows, run
+from pulsehr.firmware.integer import quantize_windows, run_outputs
 from pulsehr.firmware.memory import plan_memory
 from pulsehr.firmware.model_footprint import ModelFootprint, measure
 from pulsehr.firmware.project import LAYOUTS, Export
@@ -102,6 +103,8 @@ class MicrocontrollerModel:
         if front_end is not None:
             self.functions = tuple(stream_functions(front_end, prefix))
             stream = header_parts(front_end, prefix, self.arena_bytes)
+        if graph.n_outputs == 2:
+            self.functions += (f"{prefix}_std",)
         self.sources = {
             **network_files(graph, self.plan, prefix, TARGETS[target], stream),
             **({} if front_end is None else front_files(front_end, prefix)),
@@ -193,7 +196,7 @@ class MicrocontrollerModel:
         """
         return sensor_counts(self._front_end(), recording)
 
-    def predict(self, X: Any) -> NDArray[np.float64]:
+    def predict(self, X: Any, return_std: bool = False) -> Any:
         """Estimate heart rates with the integers of the C.
 
         Parameters
@@ -206,23 +209,26 @@ class MicrocontrollerModel:
             n_times), rows (n, n_channels * n_times): the windower normalises them in floating
             point, as a student alone takes them, and they are neither.
 
+        return_std : bool, default=False
+            Whether to give standard deviations; of windows by themselves, also where heart rates
+            are clipped or filtered. Needs a student fitted with ``loss="laplace"``.
+
         Returns
         -------
-        ndarray of shape (n_windows,)
-            Heart rate in bpm, a multiple of 1/256.
+        heart_rate : ndarray of shape (n_windows,)
+            In bpm, a multiple of 1/256.
+        std : ndarray of shape (n_windows,)
+            Its standard deviation, the same; with ``return_std=True`` only.
 
         Raises
         ------
         ValueError
-            If windows have the wrong shape or are not finite, a reading has too little past, or
-            its recording has other rates or channels.
+            If there is no std to return, windows have the wrong shape or are not finite, a reading
+            has too little past, or its recording has other rates or channels.
         """
-        readings = readings_in(X)
-        if readings is None:
-            return run(self.graph, self._quantized(X)) / BPM_STEPS
-        return self._on_streams(readings, self._run_integers)
+        return self._answers(X, return_std, self._run_windows, self._run_integers)
 
-    def run_c(self, X: Any) -> NDArray[np.float64]:
+    def run_c(self, X: Any, return_std: bool = False) -> Any:
         """Estimate heart rates by the C, compiled for this machine.
 
         The compiler is that of the environment variable CC, or cc, gcc or clang. It runs once
@@ -232,22 +238,25 @@ class MicrocontrollerModel:
         ----------
         X : readings or array-like
             As in `predict`.
+        return_std : bool, default=False
+            As in `predict`.
 
         Returns
         -------
-        ndarray of shape (n_windows,)
-            Heart rate in bpm, equal to that of `predict`.
+        heart_rate, std : ndarray of shape (n_windows,)
+            Equal to those of `predict`.
 
         Raises
         ------
         RuntimeError
             If there is no C compiler, or it fails.
         """
-        readings = readings_in(X)
-        if readings is None:
-            windows = self._quantized(X)
-            return self._compiled().predict(windows) / BPM_STEPS
-        return self._on_streams(readings, self._compiled().stream)
+        return self._answers(
+            X,
+            return_std,
+            lambda windows: self._compiled().predict(windows),
+            lambda *samples: self._compiled().stream(*samples),
+        )
 
     def report(self) -> str:
         """Tabulate what the model takes, in flash and in RAM.
@@ -293,26 +302,52 @@ class MicrocontrollerModel:
             )
         return self.front_end
 
-    def _on_streams(self, readings: Any, run_stream: Callable[..., Any]) -> NDArray[np.float64]:
+    def _answers(
+        self,
+        X: Any,
+        return_std: bool,
+        run_windows: Callable[..., Any],
+        run_stream: Callable[..., Any],
+    ) -> Any:
+        """Return heart rates and, if wanted, standard deviations in bpm, of windows or readings."""
+        if return_std and self.graph.n_outputs == 1:
+            raise no_std(self)
+        readings = readings_in(X)
+        if readings is None:
+            outputs = run_windows(self._quantized(X))
+        else:
+            outputs = self._on_streams(readings, run_stream)
+        bpm, *std = np.ascontiguousarray(outputs.T) / BPM_STEPS
+        return (bpm, *std) if return_std else bpm
+
+    def _run_windows(self, windows: NDArray[np.int8]) -> NDArray[np.int32]:
+        return run_outputs(self.graph, windows)
+
+    def _on_streams(self, readings: Any, run_stream: Callable[..., Any]) -> NDArray[np.int32]:
         """Run ``run_stream(ppg, acc, ends)`` on each recording; ends increase."""
         front = self._front_end()
-        bpm_q8 = np.empty(len(readings), dtype=np.int32)
+        outputs = np.empty((len(readings), self.graph.n_outputs), dtype=np.int32)
         for recording, rows in group_by_recording(readings):
             instants = np.array([readings[row].instant for row in rows])
             ppg, acc = sensor_counts(front, recording)
             ends, which = np.unique(window_ends(front, recording, instants), return_inverse=True)
-            bpm_q8[rows] = run_stream(ppg, acc, ends)[which]
-        return bpm_q8 / BPM_STEPS
+            outputs[rows] = run_stream(ppg, acc, ends)[which]
+        return outputs
 
     def _run_integers(self, ppg: Any, acc: Any, ends: Any) -> NDArray[np.int32]:
         front = self._front_end()
-        bpm_q8 = run(self.graph, front_windows(front, ppg, acc, ends))
-        return tracked(front, bpm_q8, ends)
+        outputs = run_outputs(self.graph, front_windows(front, ppg, acc, ends))
+        outputs[:, 0] = tracked(front, outputs, ends)
+        return outputs
 
     def _compiled(self) -> HostLibrary:
         if self._library is None:
             self._library = HostLibrary(
-                self.sources, self.prefix, self.arena_bytes, self.state_bytes
+                self.sources,
+                self.prefix,
+                self.arena_bytes,
+                self.state_bytes,
+                with_std=self.graph.n_outputs == 2,
             )
         return self._library
 
@@ -431,6 +466,7 @@ def to_microcontroller(
             stride=stride,
             clip=clip,
             tracker=tracker,
+            with_std=graph.n_outputs == 2,
         )
     model = MicrocontrollerModel(graph, prefix, target, front, front_end, layout)
     if folder is not None:

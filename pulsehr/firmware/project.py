@@ -177,8 +177,21 @@ def _fields(export: Export) -> dict[str, str]:
         "core_names": ", ".join(CORES),
         "size_roots": f"-Wl,-e,{export.functions[0]} {roots}",
         "bits": _BITS,
+        "use_std": _use_std(export),
         **(_window_fields() if export.front_end is None else _stream_fields(export)),
     }
+
+
+def _use_std(export: Export) -> str:
+    """Show how the standard deviation is read, where a heart rate was estimated, as C."""
+    if export.graph.n_outputs == 1:
+        return ""
+    memory, gap = ("arena", "    ") if export.front_end is None else ("&state", "        ")
+    return (
+        f"{gap}int32_t std_q8;\n\n"
+        f"{gap}{export.prefix}_std({memory}, &std_q8);\n"
+        f"{gap}/* its standard deviation = std_q8 / 256 bpm */\n"
+    )
 
 
 def _window_fields() -> dict[str, str]:

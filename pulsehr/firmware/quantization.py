@@ -47,6 +47,12 @@ HEADROOM = 2.0
 #: The heart rate leaves as an integer of 1/256 bpm.
 BPM_STEPS = 256
 
+#: And the binary logarithm of its standard deviation as one of 1/256, a step of 0.3 %.
+LOG2_STEPS = 256
+
+#: Furthest bounds of that logarithm: the standard deviation is an integer of 1/256 bpm, of 32 bits.
+LOG2_STD_LIMITS = (-8, 15)
+
 
 @dataclass(frozen=True)
 class Format:
@@ -165,11 +171,20 @@ class QuantizedGraph:
         Integers of a window; the scale is a single-precision number.
     layers : tuple of QuantizedLayer
         In the order in which they run.
+    log2_std_bounds : tuple of 2 int or None, default=None
+        Between which the second output, the binary logarithm of the standard deviation in 1/256,
+        is kept; None: one output.
     """
 
     input_shape: tuple[int, int]
     input_format: Format
     layers: tuple[QuantizedLayer, ...]
+    log2_std_bounds: tuple[int, int] | None = None
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of the last layer: the heart rate and, with bounds, its standard deviation."""
+        return 1 if self.log2_std_bounds is None else 2
 
     @property
     def n_macs(self) -> int:
@@ -227,7 +242,11 @@ def quantize(graph: Graph, ranges: Mapping[str, tuple[float, float]]) -> Quantiz
         target_shape = shapes[layer.name]
         layers.append(QuantizedLayer(layer, source, target, source_shape, target_shape, products))
         source, source_shape = target, target_shape
-    return QuantizedGraph(graph.input_shape, input_format, tuple(layers))
+    bounds = None
+    if graph.log2_std_bounds is not None:
+        low, high = np.clip(graph.log2_std_bounds, *LOG2_STD_LIMITS)
+        bounds = round(low * LOG2_STEPS), round(high * LOG2_STEPS)
+    return QuantizedGraph(graph.input_shape, input_format, tuple(layers), bounds)
 
 
 def _range_of(name: str, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
@@ -257,7 +276,7 @@ def _format_of_output(
     """Format of a layer's output; steps `finest` of the sums are not divided further."""
     layer, left = graph.layers[index], len(graph.layers) - 1 - index
     if left == 0:
-        return Format(32, 1 / BPM_STEPS)
+        return Format(32, 1 / BPM_STEPS)  # also the logarithm's, LOG2_STEPS
     low, high = _range_of(layer.name, ranges)
     if left == 1:
         return Format(16, max(HEADROOM * max(-low, high) / (2**15 - 1), finest) or 1.0)

@@ -14,7 +14,7 @@ from pulsehr.firmware.c_text import array
 from pulsehr.firmware.front import FrontEnd
 from pulsehr.firmware.front_filters import ACC_REACH, PPG_REACH, Sensor
 from pulsehr.firmware.front_integer import front_windows, tracked
-from pulsehr.firmware.integer import run
+from pulsehr.firmware.integer import run_outputs
 from pulsehr.firmware.memory import ALIGNMENT
 from pulsehr.firmware.quantization import QuantizedGraph
 from pulsehr.tracking import CLIP_LENGTH
@@ -132,8 +132,10 @@ def expected_heart_rates(graph: QuantizedGraph, front: FrontEnd) -> NDArray[np.i
         0 if sensor is None else int(ends[-1]) * sensor.factor + sensor.lookahead
         for sensor in (front.ppg, front.acc)
     )
-    bpm_q8 = run(graph, front_windows(front, *self_test_samples(front, n_ppg, n_acc), ends))
-    return tracked(front, bpm_q8, ends)
+    outputs = run_outputs(
+        graph, front_windows(front, *self_test_samples(front, n_ppg, n_acc), ends)
+    )
+    return tracked(front, outputs, ends)
 
 
 def self_test_files(
@@ -168,7 +170,10 @@ def self_test_files(
         "signals": "",
         "stream_functions": "",
         "result": "0",
+        "std": "",
     }
+    if graph.n_outputs == 2:
+        fields["std"] = fill("self_test_std.c", fields)
     if front is not None:
         fields |= _stream_fields(front, prefix)
         fields["stream_functions"] = fill("self_test_stream.c", fields)
@@ -179,8 +184,10 @@ def self_test_files(
 
 
 def _expected(graph: QuantizedGraph, front: FrontEnd | None, prefix: str) -> str:
-    windows = run(graph, self_test_windows(graph))
+    windows, *stds = run_outputs(graph, self_test_windows(graph)).T
     text = array(f"static const int32_t {prefix}_expected_windows[{len(windows)}]", windows)
+    for values in stds:
+        text += array(f"static const int32_t {prefix}_expected_stds[{len(values)}]", values)
     if front is not None:
         stream = expected_heart_rates(graph, front)
         text += array(f"static const int32_t {prefix}_expected_stream[{len(stream)}]", stream)

@@ -10,18 +10,29 @@ import pytest
 from fronts import CompiledFront, front_of, hashes_of, ppg_streams, tracker_of
 
 from pulsehr._kalman import GATE, MAX_STD, kalman
+from pulsehr.firmware import front_integer, front_kalman
 from pulsehr.firmware.front import MAX_GAP_ROWS
-from pulsehr.firmware.front_integer import clipped, front_windows, tracked
+from pulsehr.firmware.front_integer import clipped, front_windows
 from pulsehr.firmware.front_kalman import (
+    MAX_STD_Q8,
     MAX_VARIANCE,
     REACH,
     Kalman,
     design_kalman,
-    filtered,
+    noises,
     quotient,
 )
 
 LIMITS = -(2**31), 2**31 - 1
+
+
+def filtered(constants, heart_rate, rows, std=()):
+    noise = noises(constants, std or [0] * len(rows))
+    return front_kalman.filtered(constants, heart_rate, rows, noise)
+
+
+def tracked(front, bpm_q8, ends):
+    return front_integer.tracked(front, np.asarray(bpm_q8)[:, None], ends)
 
 
 def walk(n, seed, jumps=0.1):
@@ -201,3 +212,23 @@ def test_a_late_question_is_of_the_window_not_of_now(tmp_path, compiler):
     )
     assert got == wanted.tolist()
     assert len(got) > 50
+
+
+# ------------------------------------------------------------------------------ own stds
+
+
+def test_each_reading_has_the_variance_that_its_std_says():
+    constants = design_kalman(2.0, 0.5, 32.0, by_std=True)
+    assert constants.noise == 2**14
+    # a quarter of 4 bpm^2; what is too small or too large is limited
+    assert noises(constants, [2 * 256, 0, MAX_STD_Q8, 2**31 - 1]) == [2**16, 1, 2**28, 2**28]
+    assert noises(design_kalman(2.0, 0.5, 32.0), [7, 8]) == [2**14, 2**14]
+
+
+def test_integers_with_stds_are_those_of_floating_point():
+    rng = np.random.default_rng(0)
+    bpm_q8, std = walk(300, 0), rng.integers(2 * 256, 30 * 256, 300)
+    constants = design_kalman(2.5, 0.7, 32.0, by_std=True)
+    got = filtered(constants, bpm_q8.tolist(), [64] * 300, std.tolist())
+    wanted, _ = kalman(2.0 * np.arange(300), bpm_q8 / 256, 0.7 * std / 256, 2.5)
+    np.testing.assert_allclose(np.array(got) / 256, wanted, atol=0.02)

@@ -19,16 +19,25 @@ def data():
     return make_recordings(n_subjects=2, duration=90, random_state=0)
 
 
-@pytest.fixture(scope="module")
-def pipe(data):
+def lively(data, **parameters):
     student = DistilledStudentRegressor(
-        max_epochs=2, filters=(2, 3, 4), batch_size=16, random_state=0, verbose=0
+        max_epochs=2, filters=(2, 3, 4), batch_size=16, random_state=0, verbose=0, **parameters
     )
     pipe = make_pipeline(PPGWindower(), student).fit(data.X, data.y)
     # so little training gives nearly a constant: let it jump about
     with torch.no_grad():
-        student.network_.out.weight *= 15 / pipe.predict(data.X).std()
+        student.network_.out.weight[0] *= 15 / pipe.predict(data.X).std()
     return pipe
+
+
+@pytest.fixture(scope="module")
+def pipe(data):
+    return lively(data)
+
+
+@pytest.fixture(scope="module")
+def pipe_with_std(data):
+    return lively(data, loss="laplace")
 
 
 class AsEstimator(RegressorMixin, BaseEstimator):
@@ -42,6 +51,11 @@ class AsEstimator(RegressorMixin, BaseEstimator):
 
     def predict(self, X):
         return self.model.predict(X)
+
+
+class WithStd(AsEstimator):
+    def predict(self, X, return_std=False):
+        return self.model.predict(X, return_std=return_std)
 
 
 def tracker_of(pipe, data, **parameters):
@@ -68,6 +82,28 @@ def test_c_integers_and_tracker_agree(method, pipe, data, compiler):
     again = HeartRateTracker(AsEstimator(free), method=method, drift=tracker.drift_).fit(readings)
     np.testing.assert_allclose(got, again.predict(readings), atol=0.05)
     assert np.abs(got - free.predict(readings)).max() > 0.5
+
+
+@pytest.mark.parametrize("method", ["clip", "kalman"])
+def test_c_integers_and_tracker_agree_with_stds(method, pipe_with_std, data, compiler):
+    tracker = tracker_of(pipe_with_std, data, method=method)
+    model = to_microcontroller(tracker, ppg_rate=64)
+    assert model.front_end.kalman is None or model.front_end.kalman.by_std
+    readings = spread_readings(data)
+    got, std = model.predict(readings, return_std=True)
+    for c, integers in zip(model.run_c(readings, return_std=True), (got, std), strict=True):
+        np.testing.assert_array_equal(c, integers)
+    free = to_microcontroller(pipe_with_std, ppg_rate=64)
+    # those of each window by itself
+    np.testing.assert_array_equal(std, free.predict(readings, return_std=True)[1])
+    again = HeartRateTracker(WithStd(free), method=method, drift=tracker.drift_).fit(readings)
+    np.testing.assert_allclose(got, again.predict(readings), atol=0.05)
+    if method == "kalman":
+        fixed = to_microcontroller(
+            tracker_of(pipe_with_std, data, method=method, noise=5.0), ppg_rate=64
+        )
+        assert not fixed.front_end.kalman.by_std
+        assert np.abs(fixed.predict(readings) - got).max() > 0.1
 
 
 def test_a_tracker_that_clips_without_gaps_writes_the_c_of_clip(pipe, data):

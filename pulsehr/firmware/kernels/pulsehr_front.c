@@ -381,16 +381,25 @@ static int32_t pulsehr_clip(pulsehr_state *state, int32_t bpm_q8)
 static int32_t pulsehr_kalman(pulsehr_state *state, int32_t bpm_q8, int32_t rows)
 {
     const int32_t reading = pulsehr_saturate(bpm_q8, 0, PULSEHR_KALMAN_REACH) * 256;
+    int32_t noise = PULSEHR_KALMAN_NOISE;
 
+#if PULSEHR_KALMAN_BY_STD
+    int32_t std_q8 = 0;
+
+    (void)pulsehr_std(state, &std_q8);
+    std_q8 = pulsehr_saturate(std_q8, 0, PULSEHR_KALMAN_MAX_STD);
+    noise = pulsehr_saturate(
+        ((int64_t)std_q8 * std_q8 * PULSEHR_KALMAN_NOISE) >> 16, 1, PULSEHR_KALMAN_MAX);
+#endif
     if (rows > PULSEHR_MAX_GAP) {
         state->mean = reading;
-        state->variance = PULSEHR_KALMAN_NOISE;
+        state->variance = noise;
     } else {
         const int64_t growth = ((int64_t)PULSEHR_KALMAN_DRIFT * rows) >> 8;
         const int64_t innovation = (int64_t)reading - state->mean;
         const int64_t far = (((innovation * innovation) >> 16) * PULSEHR_KALMAN_GATE) >> 16;
         int32_t part = pulsehr_saturate(state->variance + growth, 0, PULSEHR_KALMAN_MAX);
-        int64_t whole = (int64_t)part + PULSEHR_KALMAN_NOISE;
+        int64_t whole = (int64_t)part + noise;
 
         state->variance = part;
         whole = far > whole ? far : whole;

@@ -3,7 +3,8 @@
 
 /*
  * Push samples in the order in which they were taken, signals staying at their last sample after
- * their end, and estimate the heart rate when `ends[k]` rows are complete, for each k.
+ * their end, and estimate the heart rate when `ends[k]` rows are complete, for each k. Standard
+ * deviations, of a network that tells them, follow the heart rates: n_ends of each.
  */
 int @prefix@_stream(
     @prefix@_state *state, const int32_t *ppg, int64_t n_ppg, const int16_t (*acc)[3], int64_t n_acc,
@@ -38,6 +39,11 @@ int @prefix@_stream(
         } while (status == @upper@_OK);
         if (status == @upper@_READY) {
             status = @prefix@_heart_rate(state, &bpm_q8[k]);
+#ifdef @upper@_WITH_STD
+            if (status == @upper@_OK) {
+                status = @prefix@_std(state, &bpm_q8[n_ends + k]);
+            }
+#endif
         }
     }
     return status;

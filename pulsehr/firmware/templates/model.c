@@ -38,13 +38,13 @@ void @prefix@_network_row(void *arena, int32_t row)
 int32_t @prefix@_network_result(void *arena)
 {
     int8_t *const bytes = arena;
-    int32_t bpm_q8;
+    @outputs@
 
     for (int32_t index = @upper@_ROW_SEGMENTS; index < @upper@_SEGMENTS; ++index) {
         @prefix@_run_segment(&@prefix@_segments[index], 0, arena);
     }
 @dense_calls@
-    return bpm_q8;
+@return@
 }
 
 int @prefix@_predict(const int8_t window[@upper@_INPUT_BYTES], void *arena, int32_t *bpm_q8)
@@ -64,3 +64,4 @@ int @prefix@_predict(const int8_t window[@upper@_INPUT_BYTES], void *arena, int3
     *bpm_q8 = @prefix@_network_result(arena);
     return @upper@_OK;
 }
+@std@

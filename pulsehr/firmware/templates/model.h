@@ -40,7 +40,7 @@ extern "C" {
  * Returns @upper@_OK, @upper@_ERROR_NULL or @upper@_ERROR_ALIGNMENT; nothing is written on errors.
  */
 int @prefix@_predict(const int8_t window[@upper@_INPUT_BYTES], void *arena, int32_t *bpm_q8);
-
+@std_api@
 #ifdef __cplusplus
 }
 #endif

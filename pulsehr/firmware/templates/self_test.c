@@ -52,6 +52,6 @@ int @prefix@_self_test(void *memory)
             bpm_q8 != @prefix@_expected_windows[vector]) {
             return (int)vector + 1;
         }
-    }
+@std@    }
     return @result@;
 }

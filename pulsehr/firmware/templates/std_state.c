@@ -1,0 +1,2 @@
+
+_Static_assert(offsetof(@prefix@_state, arena) == 0, "a state starts with its arena");
