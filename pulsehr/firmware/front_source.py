@@ -54,6 +54,10 @@ def front_files(front: FrontEnd, prefix: str) -> dict[str, str]:
         **{f"{prefix}{end}": fill(name, fields) for name, end in TEMPLATES.items()},
         **{f"{prefix}{end}": rename(name, prefix) for name, end in CODE.items()},
     }
+    if front.kalman is not None:
+        fields["constants"] = _kalman_constants(front.kalman, upper)
+        made[f"{prefix}_kalman.h"] = fill("kalman.h", fields)
+        made[f"{prefix}_kalman.c"] = rename("pulsehr_kalman.c", prefix)
     return {name: with_note(text, prefix) for name, text in made.items()}
 
 
@@ -296,22 +300,22 @@ def _constants(front: FrontEnd, upper: str) -> str:
             (f"{upper}_CLIP_LENGTH", CLIP_LENGTH, "heart rates of the mean"),
             (f"{upper}_CLIP_REACH", CLIP_REACH, "largest, so that sums fit 32 bits"),
         ]
-    if front.kalman is not None:
-        rows += [
-            (f"{upper}_KALMAN_REACH", REACH, "largest heart rate"),
-            (f"{upper}_KALMAN_DRIFT", front.kalman.drift, "of the variance each row, 2^-24 bpm^2"),
-            (f"{upper}_KALMAN_BY_STD", int(front.kalman.by_std), "each has its own variance"),
-            (f"{upper}_KALMAN_NOISE", front.kalman.noise, _noise_note(front.kalman)),
-            (f"{upper}_KALMAN_GATE", front.kalman.gate, "1 / deviations that are far, squared"),
-            (f"{upper}_KALMAN_MAX_STD", MAX_STD_Q8, "largest of a reading, 1/256 bpm"),
-            (f"{upper}_KALMAN_MAX", MAX_VARIANCE, "largest variance, 2^-16 bpm^2"),
-        ]
     rows.append((f"{upper}_MAX_GAP", front.max_gap or 0, "rows, then anew; 0: never"))
     return defines(rows).rstrip()
 
 
-def _noise_note(kalman: Kalman) -> str:
-    return "share of that, 2^-16" if kalman.by_std else "variance of a reading, 2^-16 bpm^2"
+def _kalman_constants(kalman: Kalman, upper: str) -> str:
+    noise = "share of that, 2^-16" if kalman.by_std else "variance of a reading, 2^-16 bpm^2"
+    rows: list[tuple[str, object, str]] = [
+        (f"{upper}_KALMAN_REACH", REACH, "largest heart rate, 1/256 bpm"),
+        (f"{upper}_KALMAN_DRIFT", kalman.drift, "of the variance each row, 2^-24 bpm^2"),
+        (f"{upper}_KALMAN_BY_STD", int(kalman.by_std), "each reading has its own variance"),
+        (f"{upper}_KALMAN_NOISE", kalman.noise, noise),
+        (f"{upper}_KALMAN_GATE", kalman.gate, "1 / deviations that are far, squared, 2^-16"),
+        (f"{upper}_KALMAN_MAX_STD", MAX_STD_Q8, "largest of a reading, 1/256 bpm"),
+        (f"{upper}_KALMAN_MAX", MAX_VARIANCE, "largest variance, 2^-16 bpm^2"),
+    ]
+    return defines(rows).rstrip()
 
 
 def _tables(front: FrontEnd, prefix: str) -> str:

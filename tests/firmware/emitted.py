@@ -100,7 +100,7 @@ def call(command: Sequence[str | Path], folder: Path) -> str:
 
 def public_headers(model: MicrocontrollerModel) -> list[str]:
     """Name the headers that a firmware includes."""
-    inner = ("_network.h", "_weights.h", "_kernels.h", "_front_tables.h")
+    inner = ("_network.h", "_weights.h", "_kernels.h", "_front_tables.h", "_kalman.h")
     return sorted(
         name for name in model.sources if name.endswith(".h") and not name.endswith(inner)
     )

@@ -221,7 +221,8 @@ def test_each_reading_has_the_variance_that_its_std_says():
     constants = design_kalman(2.0, 0.5, 32.0, by_std=True)
     assert constants.noise == 2**14
     # a quarter of 4 bpm^2; what is too small or too large is limited
-    assert noises(constants, [2 * 256, 0, MAX_STD_Q8, 2**31 - 1]) == [2**16, 1, 2**28, 2**28]
+    assert noises(constants, [2 * 256, 0, 2**31 - 1]) == [2**16, 1, MAX_STD_Q8**2 // 4]
+    assert noises(design_kalman(2.0, 9.0, 32.0, by_std=True), [2**15]) == [MAX_VARIANCE]
     assert noises(design_kalman(2.0, 0.5, 32.0), [7, 8]) == [2**14, 2**14]
 
 

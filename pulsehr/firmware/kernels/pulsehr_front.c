@@ -11,6 +11,9 @@
 #include <string.h>
 
 #include "pulsehr_front_tables.h"
+#if PULSEHR_KALMAN
+#include "pulsehr_kalman.h"
+#endif
 #include "pulsehr_kernels.h"
 #include "pulsehr_network.h"
 
@@ -372,51 +375,6 @@ static int32_t pulsehr_clip(pulsehr_state *state, int32_t bpm_q8)
 }
 #endif
 
-#if PULSEHR_KALMAN
-/*
- * Filter a heart rate that comes `rows` after the one before, or start anew if these are many: a
- * random walk, which a heart rate far off hardly moves. Heart rates and variances have 16 bits
- * after the point, gains 15.
- */
-static int32_t pulsehr_kalman(pulsehr_state *state, int32_t bpm_q8, int32_t rows)
-{
-    const int32_t reading = pulsehr_saturate(bpm_q8, 0, PULSEHR_KALMAN_REACH) * 256;
-    int32_t noise = PULSEHR_KALMAN_NOISE;
-
-#if PULSEHR_KALMAN_BY_STD
-    int32_t std_q8 = 0;
-
-    (void)pulsehr_std(state, &std_q8);
-    std_q8 = pulsehr_saturate(std_q8, 0, PULSEHR_KALMAN_MAX_STD);
-    noise = pulsehr_saturate(
-        ((int64_t)std_q8 * std_q8 * PULSEHR_KALMAN_NOISE) >> 16, 1, PULSEHR_KALMAN_MAX);
-#endif
-    if (rows > PULSEHR_MAX_GAP) {
-        state->mean = reading;
-        state->variance = noise;
-    } else {
-        const int64_t growth = ((int64_t)PULSEHR_KALMAN_DRIFT * rows) >> 8;
-        const int64_t innovation = (int64_t)reading - state->mean;
-        const int64_t far = (((innovation * innovation) >> 16) * PULSEHR_KALMAN_GATE) >> 16;
-        int32_t part = pulsehr_saturate(state->variance + growth, 0, PULSEHR_KALMAN_MAX);
-        int64_t whole = (int64_t)part + noise;
-
-        state->variance = part;
-        whole = far > whole ? far : whole;
-        while (whole > UINT16_MAX) {
-            whole >>= 1;
-            part >>= 1;
-        }
-
-        const int64_t gain = ((uint32_t)part << 15) / (uint32_t)whole;
-
-        state->mean += (int32_t)((gain * innovation + (1 << 14)) >> 15);
-        state->variance -= (int32_t)((gain * state->variance) >> 15);
-    }
-    return (state->mean + (1 << 7)) >> 8;
-}
-#endif
-
 /* Use the order in time of heart rates */
 static int32_t pulsehr_tracked(pulsehr_state *state, int32_t bpm_q8)
 {
@@ -426,7 +384,7 @@ static int32_t pulsehr_tracked(pulsehr_state *state, int32_t bpm_q8)
     state->since = state->age;
 #endif
 #if PULSEHR_KALMAN
-    return pulsehr_kalman(state, bpm_q8, rows);
+    return pulsehr_kalman(state, bpm_q8, rows > PULSEHR_MAX_GAP ? 0 : rows);
 #elif PULSEHR_CLIP
 #if PULSEHR_MAX_GAP > 0
     if (rows > PULSEHR_MAX_GAP) {
