@@ -9,10 +9,12 @@ from pulsehr.quantized import QuantizedStudentRegressor
 from pulsehr.recordings import Reading, Recording
 from pulsehr.student import DistilledStudentRegressor
 from pulsehr.teacher import PulseTeacherRegressor
+from pulsehr.tracking import HeartRateTracker
 from pulsehr.windows import PPGWindower
 
 __all__ = [
     "DistilledStudentRegressor",
+    "HeartRateTracker",
     "MicrocontrollerModel",
     "PPGWindower",
     "PulseTeacherRegressor",

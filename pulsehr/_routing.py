@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from sklearn import get_config
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
@@ -47,3 +50,33 @@ def passed_on(owner: Any, name: str, method: str, metadata: dict[str, Any]) -> d
         routed = process_routing(owner, method, **given)
         return dict(routed[name][method])
     return {key: v for key, v in given.items() if has_fit_parameter(getattr(owner, name), key)}
+
+
+def predicts_std(estimator: Any) -> bool:
+    """Tell whether a fitted estimator, or the last of a pipeline or a search, gives a std."""
+    _, last = _opened(estimator)
+    # a network that did not learn it refuses
+    return getattr(last, "loss", None) != "l1" and (
+        "return_std" in inspect.signature(last.predict).parameters
+    )
+
+
+def predict_with_std(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Predict heart rates and their stds, which metadata routing would want to be requested."""
+    before, last = _opened(estimator)
+    for transformer in before:
+        X = transformer.transform(X)
+    bpm, std = last.predict(X, return_std=True)
+    return bpm, std
+
+
+def _opened(estimator: Any) -> tuple[list[Any], Any]:
+    """Take apart frozen estimators, searches and pipelines: what transforms, and what predicts."""
+    if isinstance(estimator, FrozenEstimator):
+        return _opened(estimator.estimator)
+    if hasattr(estimator, "best_estimator_"):
+        return _opened(estimator.best_estimator_)
+    if isinstance(estimator, Pipeline):
+        inner, last = _opened(estimator.steps[-1][1])
+        return [*([estimator[:-1]] if len(estimator.steps) > 1 else []), *inner], last
+    return [], estimator

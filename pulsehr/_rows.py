@@ -1,14 +1,37 @@
-"""Rows of X that are readings: tell them from windows, and sort them by recording."""
+"""Rows of X that are readings: tell them from windows, and sort them by recording and time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsehr.recordings import Reading, Recording
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """Readings of one recording without a gap, in order of time.
+
+    Parameters
+    ----------
+    times : ndarray of float, shape (n_instants,)
+        Instants in seconds, increasing.
+    first : ndarray of int, shape (n_instants,)
+        The first row of each instant.
+    rows : ndarray of int, shape (n_rows,)
+        All rows, more than instants if some are there twice.
+    which : ndarray of int, shape (n_rows,)
+        Number of the instant of each.
+    """
+
+    times: NDArray[np.float64]
+    first: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    which: NDArray[np.intp]
 
 
 def readings_in(X: Any) -> Any:
@@ -68,3 +91,29 @@ def group_by_recording(X: Sequence[Reading]) -> list[tuple[Recording, NDArray[np
         recordings.setdefault(id(reading.recording), reading.recording)
         rows.setdefault(id(reading.recording), []).append(row)
     return [(recordings[key], np.array(index)) for key, index in rows.items()]
+
+
+def stretches(X: Sequence[Reading], max_gap: float) -> Iterator[Stretch]:
+    """Cut readings into stretches of time without a gap, each of one recording.
+
+    Parameters
+    ----------
+    X : sequence of Reading
+        The rows, in any order.
+    max_gap : float
+        Seconds between readings beyond which another stretch begins.
+
+    Yields
+    ------
+    Stretch
+        One after the other; together they have all rows.
+    """
+    for _, rows in group_by_recording(X):
+        instants = np.array([X[row].instant for row in rows])
+        times, first, which = np.unique(instants, return_index=True, return_inverse=True)
+        starts = np.r_[0, np.flatnonzero(np.diff(times) > max_gap) + 1]
+        for start, end in zip(starts, [*starts[1:], len(times)], strict=True):
+            inside = (which >= start) & (which < end)
+            yield Stretch(
+                times[start:end], rows[first[start:end]], rows[inside], which[inside] - start
+            )

@@ -8,5 +8,6 @@ TRUSTED_TYPES = [
     "pulsehr.quantized.QuantizedStudentRegressor",
     "pulsehr.student.DistilledStudentRegressor",
     "pulsehr.teacher.PulseTeacherRegressor",
+    "pulsehr.tracking.HeartRateTracker",
     "pulsehr.windows.PPGWindower",
 ]

@@ -6,10 +6,50 @@ import copy
 from typing import Any
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from pulsehr.tracking import HeartRateTracker
 from pulsehr.windows import PPGWindower
+
+#: Methods of a `HeartRateTracker` that C has.
+EXPORTED_METHODS = ("clip", "kalman")
+
+
+def without_tracker(estimator: Any) -> tuple[Any, Any]:
+    """Take a fitted `HeartRateTracker` from what it tracks.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A tracker, or anything else.
+
+    Returns
+    -------
+    estimator : estimator
+        What predicts each reading by itself.
+    tracker : HeartRateTracker or None
+        The tracker, if there is one.
+
+    Raises
+    ------
+    NotFittedError
+        If it is not fitted.
+    ValueError
+        If what it does has no counterpart in C.
+    """
+    if not isinstance(estimator, HeartRateTracker):
+        return estimator, None
+    check_is_fitted(estimator)
+    if estimator.method not in EXPORTED_METHODS or estimator.lookahead > 0:
+        raise ValueError(
+            f"to_microcontroller: HeartRateTracker must have method='clip' or 'kalman' and "
+            f"lookahead=0, got method={estimator.method!r} and lookahead={estimator.lookahead:g}: "
+            f"take one of these two, or export estimator_ and track the heart rates yourself"
+        )
+    inner = estimator.estimator_
+    return (inner.estimator if isinstance(inner, FrozenEstimator) else inner), estimator
 
 
 def split_estimator(estimator: Any) -> tuple[Any, PPGWindower | None, Any]:

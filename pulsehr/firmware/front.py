@@ -20,8 +20,10 @@ from pulsehr.firmware.front_filters import (
     decimation_taps,
     quantized_bandpass,
 )
+from pulsehr.firmware.front_kalman import Kalman, design_kalman
 from pulsehr.firmware.front_scaling import Scaling, channel_scalings
 from pulsehr.firmware.quantization import Format
+from pulsehr.tracking import NOISE, SHARE
 
 #: Samples of a window beyond which sums could leave 64 bits.
 MAX_TIMES = (1 << 15) - 1
@@ -32,6 +34,9 @@ MAX_STRIDE = 3600.0
 #: Rows that a ring holds beside a window: what one sensor may be ahead of the other (five by the
 #: look-ahead of its filter), and what may pass before the heart rate is asked for.
 SLACK = 8
+
+#: Longest gap (rows) that can be told, of a counter of 32 bits: years.
+MAX_GAP_ROWS = (1 << 31) - 2 - SLACK
 
 #: A band-passed PPG window that spans this many of its finest steps, or fewer, is flat: rounding
 #: keeps a filter from coming to rest at zero. Enough for upper edges up to three quarters of half
@@ -65,6 +70,11 @@ class FrontEnd:
         a variance (times ``n_times**2``) of 2**64, whose multiplier is a numerator.
     clip : bool
         Whether heart rates are kept near those before, as by `pulsehr.tracking.causal_clip`.
+    kalman : Kalman or None
+        Of a Kalman filter of the heart rates.
+    max_gap : int or None
+        Samples from one heart rate to the next above which `clip` or `kalman` start anew; None,
+        which a Kalman filter has not, for never.
     """
 
     sampling_rate: float
@@ -77,6 +87,8 @@ class FrontEnd:
     zero_point: int
     scalings: tuple[Scaling, ...]
     clip: bool
+    kalman: Kalman | None = None
+    max_gap: int | None = None
 
     @property
     def n_channels(self) -> int:
@@ -111,6 +123,8 @@ def design_front(
     acc_step: float = 1 / 4096,
     stride: float = 2.0,
     clip: bool = False,
+    tracker: Any = None,
+    with_std: bool = False,
 ) -> FrontEnd:
     """Choose the constants of the front end.
 
@@ -131,6 +145,10 @@ def design_front(
         Seconds from one heart rate to the next.
     clip : bool, default=False
         Keep heart rates near those before.
+    tracker : HeartRateTracker or None, default=None
+        What tracks heart rates, fitted: with "clip" or "kalman", as `without_tracker` checks.
+    with_std : bool, default=False
+        Whether the network tells standard deviations.
 
     Returns
     -------
@@ -200,8 +218,29 @@ def design_front(
         normalize=windower.normalize,
         zero_point=input_format.zero_point,
         scalings=channel_scalings(windower, input_format, (finest, acc_step), ppg_reach),
-        clip=bool(clip),
+        **_tracking(bool(clip), tracker, rate, stride, with_std),
     )
+
+
+def _tracking(
+    clip: bool, tracker: Any, rate: float, stride: float, with_std: bool
+) -> dict[str, Any]:
+    """Choose what is done with heart rates over time."""
+    if tracker is None:
+        return {"clip": clip}
+    if tracker.max_gap < stride:
+        raise ValueError(
+            f"to_microcontroller: stride must be at most the max_gap={tracker.max_gap:g} s of the "
+            f"HeartRateTracker, which would start anew at each heart rate, got {stride:g}"
+        )
+    # a microsecond forgives the rounding of a product
+    rows = min(tracker.max_gap * rate + 1e-6 * rate, MAX_GAP_ROWS)
+    if tracker.method == "clip":
+        return {"clip": True, "max_gap": int(rows) if rows < MAX_GAP_ROWS else None}
+    by_std = with_std and tracker.noise is None
+    noise = NOISE["kalman"] if tracker.noise is None else tracker.noise
+    kalman = design_kalman(tracker.drift_, SHARE["kalman"] if by_std else noise, rate, by_std)
+    return {"clip": False, "kalman": kalman, "max_gap": int(rows)}
 
 
 def _check_step(name: str, step: float | None, normalize: str | None) -> None:

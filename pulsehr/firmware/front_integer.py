@@ -30,6 +30,7 @@ from pulsehr.firmware.front_filters import (
     BandPass,
     Sensor,
 )
+from pulsehr.firmware.front_kalman import filtered, noises
 from pulsehr.firmware.front_scaling import SPAN, VARIANCE_BITS
 from pulsehr.tracking import CLIP_LENGTH
 
@@ -223,6 +224,42 @@ def clipped(heart_rate: NDArray[np.int32]) -> NDArray[np.int32]:
         low, high = ((share * total + 50) // 100 for share in (9, 11))
         values[k] = min(max(values[k], low), high)
     return np.array(values, dtype=np.int32)
+
+
+def tracked(front: FrontEnd, outputs: NDArray[np.int32], ends: NDArray[Any]) -> NDArray[np.int32]:
+    """Use the order in time of heart rates, as the front end has it.
+
+    Parameters
+    ----------
+    front : FrontEnd
+        The constants.
+    outputs : ndarray of int32, shape (n, 1 or 2)
+        Heart rates and, if the network tells them, their standard deviations, in 1/256 bpm and in
+        order of time.
+    ends : ndarray of int, shape (n,)
+        How many samples of the windows' rate there were when the window of each was complete,
+        increasing.
+
+    Returns
+    -------
+    ndarray of int32, shape (n,)
+        The heart rates that are given out.
+    """
+    heart_rate = outputs[:, 0]
+    if not (front.clip or front.kalman):
+        return heart_rate
+    rows = np.diff(ends, prepend=0)
+    longest = np.inf if front.max_gap is None else front.max_gap
+    gaps = np.flatnonzero(rows[1:] > longest) + 1
+    if front.kalman is None:
+        return np.concatenate([clipped(part) for part in np.split(heart_rate, gaps)])
+    noise = noises(front.kalman, outputs[:, -1].tolist())
+    parts = (np.split(values, gaps) for values in (heart_rate, rows, np.array(noise)))
+    values = [
+        filtered(front.kalman, *(column.tolist() for column in part))
+        for part in zip(*parts, strict=True)
+    ]
+    return np.concatenate(values).astype(np.int32)
 
 
 def _spread_out(front: FrontEnd, windows: Integers) -> tuple[Integers, Integers, Integers]:

@@ -11,6 +11,7 @@ from pulsehr.firmware.c_text import array, defines, integer_literal
 from pulsehr.firmware.front import SLACK, FrontEnd
 from pulsehr.firmware.front_filters import ACC_BITS_LESS, Sensor
 from pulsehr.firmware.front_integer import CLIP_REACH
+from pulsehr.firmware.front_kalman import MAX_STD_Q8, MAX_VARIANCE, REACH, Kalman
 from pulsehr.firmware.front_scaling import SPAN, Scaling
 from pulsehr.tracking import CLIP_LENGTH
 
@@ -53,6 +54,10 @@ def front_files(front: FrontEnd, prefix: str) -> dict[str, str]:
         **{f"{prefix}{end}": fill(name, fields) for name, end in TEMPLATES.items()},
         **{f"{prefix}{end}": rename(name, prefix) for name, end in CODE.items()},
     }
+    if front.kalman is not None:
+        fields["constants"] = _kalman_constants(front.kalman, upper)
+        made[f"{prefix}_kalman.h"] = fill("kalman.h", fields)
+        made[f"{prefix}_kalman.c"] = rename("pulsehr_kalman.c", prefix)
     return {name: with_note(text, prefix) for name, text in made.items()}
 
 
@@ -173,6 +178,13 @@ def state_fields(front: FrontEnd, arena_bytes: int) -> list[Field]:
             ("int32_t", "n_clipped", (), "how many there are"),
             ("int32_t", "clipped_next", (), "position of the oldest"),
         ]
+    if front.kalman is not None:
+        counters += [
+            ("int32_t", "mean", (), "heart rate, in 2^-16 bpm"),
+            ("int32_t", "variance", (), "of it, in 2^-16 bpm^2"),
+        ]
+    if front.max_gap is not None:
+        counters.append(("int32_t", "since", (), "rows since the window of the last heart rate"))
     return [*signals, *counters, *narrow]
 
 
@@ -223,6 +235,9 @@ def unit_lines(front: FrontEnd) -> list[str]:
         f"heart rate: every {seconds:g} s, of the {past:g} s before ({front.n_times} samples of "
         f"each signal at {front.sampling_rate:g} Hz)"
     )
+    if front.kalman is not None and front.max_gap is not None:
+        gap = front.max_gap / front.sampling_rate
+        lines.append(f"filtered over time, anew after {gap:g} s without one")
     return lines
 
 
@@ -260,6 +275,7 @@ def _constants(front: FrontEnd, upper: str) -> str:
         (f"{upper}_NORMALIZE_WINDOW", int(front.normalize == "window"), "each window by itself"),
         (f"{upper}_BANDPASS", int(front.bandpass is not None), "all signals"),
         (f"{upper}_CLIP", int(front.clip), "heart rates near those before"),
+        (f"{upper}_KALMAN", int(front.kalman is not None), "heart rates filtered"),
     ]
     for name, sensor in (("PPG", front.ppg), ("ACC", front.acc)):
         if sensor is not None and sensor.factor > 1:
@@ -284,6 +300,21 @@ def _constants(front: FrontEnd, upper: str) -> str:
             (f"{upper}_CLIP_LENGTH", CLIP_LENGTH, "heart rates of the mean"),
             (f"{upper}_CLIP_REACH", CLIP_REACH, "largest, so that sums fit 32 bits"),
         ]
+    rows.append((f"{upper}_MAX_GAP", front.max_gap or 0, "rows, then anew; 0: never"))
+    return defines(rows).rstrip()
+
+
+def _kalman_constants(kalman: Kalman, upper: str) -> str:
+    noise = "share of that, 2^-16" if kalman.by_std else "variance of a reading, 2^-16 bpm^2"
+    rows: list[tuple[str, object, str]] = [
+        (f"{upper}_KALMAN_REACH", REACH, "largest heart rate, 1/256 bpm"),
+        (f"{upper}_KALMAN_DRIFT", kalman.drift, "of the variance each row, 2^-24 bpm^2"),
+        (f"{upper}_KALMAN_BY_STD", int(kalman.by_std), "each reading has its own variance"),
+        (f"{upper}_KALMAN_NOISE", kalman.noise, noise),
+        (f"{upper}_KALMAN_GATE", kalman.gate, "1 / deviations that are far, squared, 2^-16"),
+        (f"{upper}_KALMAN_MAX_STD", MAX_STD_Q8, "largest of a reading, 1/256 bpm"),
+        (f"{upper}_KALMAN_MAX", MAX_VARIANCE, "largest variance, 2^-16 bpm^2"),
+    ]
     return defines(rows).rstrip()
 
 

@@ -14,10 +14,10 @@ from pulsehr._rows import group_by_recording, readings_in
 from pulsehr._uncertainty import no_std
 from pulsehr.firmware.c_source import TARGETS, network_files
 from pulsehr.firmware.c_text import check_prefix
-from pulsehr.firmware.exportable import describe, split_estimator
+from pulsehr.firmware.exportable import describe, split_estimator, without_tracker
 from pulsehr.firmware.folder import write_files
 from pulsehr.firmware.front import FrontEnd, design_front
-from pulsehr.firmware.front_integer import clipped, front_windows
+from pulsehr.firmware.front_integer import front_windows, tracked
 from pulsehr.firmware.front_samples import sensor_counts, window_ends
 from pulsehr.firmware.front_source import front_files, header_parts, state_bytes, stream_functions
 from pulsehr.firmware.host import HostLibrary
@@ -204,14 +204,14 @@ class MicrocontrollerModel:
         X : readings or array-like
             Readings, of a pipeline with a windower: what the C gives at their instants when their
             recording is pushed from its start, and its last sample again where a filter looks
-            past the end. If heart rates are clipped, then by those of the
+            past the end. If heart rates are clipped or filtered, then by those of the
             other readings of the recording, in order of time. Or windows (n, n_channels,
             n_times), rows (n, n_channels * n_times): the windower normalises them in floating
-            point, as a student alone takes them, and they are not clipped.
+            point, as a student alone takes them, and they are neither.
 
         return_std : bool, default=False
             Whether to give standard deviations; of windows by themselves, also where heart rates
-            are clipped. Needs a student fitted with ``loss="laplace"``.
+            are clipped or filtered. Needs a student fitted with ``loss="laplace"``.
 
         Returns
         -------
@@ -337,7 +337,7 @@ class MicrocontrollerModel:
     def _run_integers(self, ppg: Any, acc: Any, ends: Any) -> NDArray[np.int32]:
         front = self._front_end()
         outputs = run_outputs(self.graph, front_windows(front, ppg, acc, ends))
-        outputs[:, 0] = clipped(outputs[:, 0]) if front.clip else outputs[:, 0]
+        outputs[:, 0] = tracked(front, outputs, ends)
         return outputs
 
     def _compiled(self) -> HostLibrary:
@@ -383,9 +383,10 @@ def to_microcontroller(
 
     Parameters
     ----------
-    estimator : DistilledStudentRegressor or Pipeline
+    estimator : DistilledStudentRegressor, Pipeline or HeartRateTracker
         Fitted; a pipeline is a `PPGWindower` and a student. A student alone takes windows, and
-        nothing of sensors.
+        nothing of sensors. A `HeartRateTracker` of a pipeline, with "clip" or "kalman" and without
+        a lookahead, is exported with its filter.
     folder : path-like, default=None
         Where to write the files; None writes nothing.
     prefix : str, default="pulsehr"
@@ -405,7 +406,8 @@ def to_microcontroller(
     stride : float, default=2.0
         Seconds from one heart rate to the next.
     clip : bool, default=False
-        Keep each heart rate near those before, as `pulsehr.tracking.causal_clip` does.
+        Keep each heart rate near those before, as `pulsehr.tracking.causal_clip` does, whatever
+        the gaps between them.
 
     Returns
     -------
@@ -419,7 +421,8 @@ def to_microcontroller(
     TypeError
         If `estimator` is not a student, nor a pipeline of a windower and one.
     ValueError
-        If prefix, target, a rate or a step is not valid, or the network cannot be quantized.
+        If prefix, target, a rate or a step is not valid, the network cannot be quantized, or a
+        tracker has no counterpart in C.
 
     Examples
     --------
@@ -436,14 +439,21 @@ def to_microcontroller(
     """
     from pulsehr.firmware.lowering import quantized_graph
 
+    estimator, tracker = without_tracker(estimator)
     front, windower, student = split_estimator(estimator)
     graph = quantized_graph(student)
     front_end = None
-    sensors = (ppg_rate, acc_rate, ppg_step, acc_step, stride, clip)
-    if windower is None and sensors != (None, None, None, 1 / 4096, 2.0, False):
+    sensors = (ppg_rate, acc_rate, ppg_step, acc_step, stride, clip, tracker)
+    if windower is None and sensors != (None, None, None, 1 / 4096, 2.0, False, None):
         raise ValueError(
-            "to_microcontroller: rates and steps of sensors, stride and clip need a PPGWindower, "
-            "and the student comes alone: export the pipeline, or leave them out"
+            "to_microcontroller: rates and steps of sensors, stride, clip and a HeartRateTracker "
+            "need a PPGWindower, and the student comes alone: export the pipeline, or leave them "
+            "out"
+        )
+    if clip and tracker is not None:
+        raise ValueError(
+            f"to_microcontroller: clip must be False with a HeartRateTracker, which says what is "
+            f"done over time (method={tracker.method!r}), got True: leave it out"
         )
     if windower is not None:
         front_end = design_front(
@@ -455,6 +465,8 @@ def to_microcontroller(
             acc_step=acc_step,
             stride=stride,
             clip=clip,
+            tracker=tracker,
+            with_std=graph.n_outputs == 2,
         )
     model = MicrocontrollerModel(graph, prefix, target, front, front_end, layout)
     if folder is not None:

@@ -13,8 +13,8 @@ from pulsehr.firmware.c_files import fill, with_note
 from pulsehr.firmware.c_text import array
 from pulsehr.firmware.front import FrontEnd
 from pulsehr.firmware.front_filters import ACC_REACH, PPG_REACH, Sensor
-from pulsehr.firmware.front_integer import clipped, front_windows
-from pulsehr.firmware.integer import run, run_outputs
+from pulsehr.firmware.front_integer import front_windows, tracked
+from pulsehr.firmware.integer import run_outputs
 from pulsehr.firmware.memory import ALIGNMENT
 from pulsehr.firmware.quantization import QuantizedGraph
 from pulsehr.tracking import CLIP_LENGTH
@@ -132,8 +132,10 @@ def expected_heart_rates(graph: QuantizedGraph, front: FrontEnd) -> NDArray[np.i
         0 if sensor is None else int(ends[-1]) * sensor.factor + sensor.lookahead
         for sensor in (front.ppg, front.acc)
     )
-    bpm_q8 = run(graph, front_windows(front, *self_test_samples(front, n_ppg, n_acc), ends))
-    return clipped(bpm_q8) if front.clip else bpm_q8
+    outputs = run_outputs(
+        graph, front_windows(front, *self_test_samples(front, n_ppg, n_acc), ends)
+    )
+    return tracked(front, outputs, ends)
 
 
 def self_test_files(

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fronts import front_of
+from fronts import front_of, tracker_of
 from students import random_student, random_windows
 
 from pulsehr.firmware.graph import measure_ranges
@@ -35,6 +35,8 @@ FRONTS: dict[str, dict[str, Any] | None] = {
     "two rates": {"factors": (2, 1), "clip": True, "window": 1.0},
     "bandpass": {"factors": (3, 2), "bandpass": (0.5, 4.0), "normalize": "channel"},
     "bandpass of ppg": {"n_channels": 1, "factors": (2, 1), "bandpass": (0.5, 4.0), "clip": True},
+    "kalman": {"n_channels": 1, "window": 1.0, "tracker": tracker_of()},
+    "gaps": {"factors": (2, 2), "window": 1.0, "tracker": tracker_of("clip", max_gap=4.0)},
     "raw": {"normalize": None, "window": 0.5},
 }
 
@@ -98,7 +100,7 @@ def call(command: Sequence[str | Path], folder: Path) -> str:
 
 def public_headers(model: MicrocontrollerModel) -> list[str]:
     """Name the headers that a firmware includes."""
-    inner = ("_network.h", "_weights.h", "_kernels.h", "_front_tables.h")
+    inner = ("_network.h", "_weights.h", "_kernels.h", "_front_tables.h", "_kalman.h")
     return sorted(
         name for name in model.sources if name.endswith(".h") and not name.endswith(inner)
     )

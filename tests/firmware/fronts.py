@@ -79,6 +79,7 @@ def front_of(
     factors: tuple[int, int] = (1, 1),
     stride: float = 2.0,
     clip: bool = False,
+    tracker: SimpleNamespace | None = None,
     **parameters: Any,
 ) -> FrontEnd:
     """Design the front end of sensors at multiples of the windower's rate."""
@@ -93,7 +94,15 @@ def front_of(
         ppg_step=0.7,
         stride=stride,
         clip=clip,
+        tracker=tracker,
     )
+
+
+def tracker_of(
+    method: str = "kalman", max_gap: float = 10.0, drift: float = 2.5, noise: float | None = None
+) -> SimpleNamespace:
+    """Stand for a fitted HeartRateTracker."""
+    return SimpleNamespace(method=method, max_gap=max_gap, drift_=drift, noise=noise)
 
 
 class CompiledFront:

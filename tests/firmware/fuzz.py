@@ -32,7 +32,13 @@ def build_fuzzer(
         "fuzz_calls.c": HARNESS.read_text(encoding="utf-8"),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    options = ["-DWITH_CLIP"] if model.front_end.clip else []
+    front = model.front_end
+    have = {
+        "CLIP": front.clip,
+        "KALMAN": front.kalman is not None,
+        "GAP": front.max_gap is not None,
+    }
+    options = [f"-DWITH_{name}" for name, used in have.items() if used]
     call(["clang-14", *FLAGS, *options, "-o", "fuzzer", *write(files, folder)], folder)
     return folder / "fuzzer"
 

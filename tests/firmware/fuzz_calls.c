@@ -168,6 +168,25 @@ static void push(stream *all, const int32_t *ppg, const int16_t *acc)
     follow(all);
 }
 
+/* What a state keeps of the heart rates before */
+static void copy_history(hr_state *to, const hr_state *from)
+{
+#ifdef WITH_CLIP
+    memcpy(to->clipped, from->clipped, sizeof to->clipped);
+    to->n_clipped = from->n_clipped;
+    to->clipped_next = from->clipped_next;
+#endif
+#ifdef WITH_KALMAN
+    to->mean = from->mean;
+    to->variance = from->variance;
+#endif
+#ifdef WITH_GAP
+    to->since = from->since;
+#endif
+    (void)to;
+    (void)from;
+}
+
 static void heart_rate(stream *all, int rubbish)
 {
     static hr_state before;
@@ -190,19 +209,14 @@ static void heart_rate(stream *all, int rubbish)
         hr_state asked = all->complete;
         int32_t wanted = untouched;
 
-#ifdef WITH_CLIP
-        memcpy(asked.clipped, before.clipped, sizeof asked.clipped);
-        asked.n_clipped = before.n_clipped;
-        asked.clipped_next = before.clipped_next;
+        copy_history(&asked, &before);
+#ifdef WITH_GAP
+        asked.since = before.since - before.age; /* none of the rows after the window has come */
 #endif
         memset(asked.arena, ~rubbish, sizeof asked.arena);
         CHECK(hr_heart_rate(&asked, &wanted) == HR_OK);
         CHECK(wanted == bpm_q8);
-#ifdef WITH_CLIP
-        memcpy(before.clipped, all->tested->clipped, sizeof before.clipped);
-        before.n_clipped = all->tested->n_clipped;
-        before.clipped_next = all->tested->clipped_next;
-#endif
+        copy_history(&before, all->tested);
         memcpy(before.arena, all->tested->arena, sizeof before.arena);
     } else {
         CHECK(bpm_q8 == untouched);

@@ -11,10 +11,17 @@
 #include <string.h>
 
 #include "pulsehr_front_tables.h"
+#if PULSEHR_KALMAN
+#include "pulsehr_kalman.h"
+#endif
 #include "pulsehr_kernels.h"
 #include "pulsehr_network.h"
 
 #define PULSEHR_RING (PULSEHR_N_TIMES + PULSEHR_SLACK)
+
+#if PULSEHR_MAX_GAP > 0
+#define PULSEHR_LONG_AGO (PULSEHR_MAX_GAP + 1 + PULSEHR_SLACK) /* rows, up to SLACK of them late */
+#endif
 
 #define PULSEHR_PPG_MAX  8388607 /* counts of 24 bits */
 #define PULSEHR_PPG_MIN  (-8388608)
@@ -172,6 +179,9 @@ static void pulsehr_take_acc(pulsehr_state *state, const int16_t sample[3], int3
 static int pulsehr_count_row(pulsehr_state *state)
 {
     state->age += state->age <= PULSEHR_SLACK ? 1 : 0;
+#if PULSEHR_MAX_GAP > 0
+    state->since += state->since < PULSEHR_LONG_AGO ? 1 : 0;
+#endif
     state->wait -= 1;
     if (state->wait > 0) {
         return PULSEHR_OK;
@@ -365,6 +375,30 @@ static int32_t pulsehr_clip(pulsehr_state *state, int32_t bpm_q8)
 }
 #endif
 
+/* Use the order in time of heart rates */
+static int32_t pulsehr_tracked(pulsehr_state *state, int32_t bpm_q8)
+{
+#if PULSEHR_MAX_GAP > 0
+    const int32_t rows = state->since - state->age;
+
+    state->since = state->age;
+#endif
+#if PULSEHR_KALMAN
+    return pulsehr_kalman(state, bpm_q8, rows > PULSEHR_MAX_GAP ? 0 : rows);
+#elif PULSEHR_CLIP
+#if PULSEHR_MAX_GAP > 0
+    if (rows > PULSEHR_MAX_GAP) {
+        state->n_clipped = 0;
+        state->clipped_next = 0;
+    }
+#endif
+    return pulsehr_clip(state, bpm_q8);
+#else
+    (void)state;
+    return bpm_q8;
+#endif
+}
+
 int pulsehr_init(pulsehr_state *state)
 {
     if (state == NULL) {
@@ -372,6 +406,9 @@ int pulsehr_init(pulsehr_state *state)
     }
     memset(state, 0, sizeof *state);
     state->wait = PULSEHR_N_TIMES;
+#if PULSEHR_MAX_GAP > 0
+    state->since = PULSEHR_LONG_AGO;
+#endif
 #if PULSEHR_PPG_FACTOR > 1
     state->ppg_wait = PULSEHR_PPG_TAPS;
 #endif
@@ -444,10 +481,6 @@ int pulsehr_heart_rate(pulsehr_state *state, int32_t *bpm_q8)
         pulsehr_normalize(state, row, start, pulsehr_network_input(state->arena));
         pulsehr_network_row(state->arena, row);
     }
-#if PULSEHR_CLIP
-    *bpm_q8 = pulsehr_clip(state, pulsehr_network_result(state->arena));
-#else
-    *bpm_q8 = pulsehr_network_result(state->arena);
-#endif
+    *bpm_q8 = pulsehr_tracked(state, pulsehr_network_result(state->arena));
     return PULSEHR_OK;
 }
