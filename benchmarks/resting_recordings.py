@@ -65,6 +65,8 @@ def _recording(export: Path) -> Recording | None:
     ppg, ppg_rate = _read(export / "BVP.csv.gz")
     acc, acc_rate = _read(export / "ACC.csv.gz")
     seconds = min(len(ppg) / ppg_rate, len(acc) / acc_rate)
+    if seconds < STRETCH:
+        return None
     ppg = ppg[: int(seconds * ppg_rate), 0]
     acc = acc[: int(seconds * acc_rate)] / COUNTS_PER_G
     rates = clear_rates(ppg, ppg_rate, acc, acc_rate)
@@ -98,7 +100,7 @@ def clear_rates(ppg: Any, ppg_rate: float, acc: Any, acc_rate: float) -> NDArray
     Parameters
     ----------
     ppg : ndarray of shape (n_ppg_samples,)
-        The PPG.
+        The PPG, of one `STRETCH` or more.
     ppg_rate, acc_rate : float
         In Hz.
     acc : ndarray of shape (n_acc_samples, 3)
@@ -126,9 +128,5 @@ def clear_rates(ppg: Any, ppg_rate: float, acc: Any, acc_rate: float) -> NDArray
 def _stretches(signal: Any, rate: float) -> NDArray[np.float64]:
     """Cut a signal (n,) or (n, n_axes) into (n_stretches, ..., n_samples)."""
     length = round(STRETCH * rate)
-    if len(signal) < length:
-        raise ValueError(
-            f"load_resting: expected {STRETCH:g} s or more, got {len(signal) / rate:g}"
-        )
     windows: NDArray[np.float64] = sliding_window_view(signal, length, axis=0)[::length]
     return windows

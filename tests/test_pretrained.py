@@ -43,6 +43,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import pretrained_recipes  # noqa: E402
 import resting_recordings  # noqa: E402
 import train_pretrained  # noqa: E402
+from accuracy_folds import described  # noqa: E402
 
 WEIGHTS = files("pulsehr") / "weights"
 MAX_BYTES = 2_000_000
@@ -76,10 +77,9 @@ def test_a_recording_gets_heart_rates_with_their_std_from_the_eighth_second_on(d
 def test_the_integers_are_those_of_the_student_and_of_its_firmware(data, models):
     windows = models["student"][:-1].transform(data.X)
     firmware = to_microcontroller(models["student"][-1])
-    np.testing.assert_array_equal(models["student-int8"].predict(data.X), firmware.predict(windows))
-    assert (
-        np.abs(models["student-int8"].predict(data.X) - models["student"].predict(data.X)).max() < 3
-    )
+    integers, floats = (models[name].predict(data.X) for name in ("student-int8", "student"))
+    np.testing.assert_array_equal(integers, firmware.predict(windows))
+    assert np.median(np.abs(integers - floats)) < 0.5
 
 
 def test_another_name_is_refused_with_those_that_are_there():
@@ -108,7 +108,7 @@ def test_the_card_says_on_what_the_files_were_trained():
 @pytest.mark.parametrize("name", ["student", "teacher"])
 def test_the_files_hold_the_recipe_that_the_benchmark_measures(name):
     seed = read_pipeline(WEIGHTS / f"{name}.npz")[1]["seed"]
-    assert repr(clone(load_pretrained(name))) == repr(pretrained_recipes.recipe(name, seed))
+    assert described(load_pretrained(name)) == described(pretrained_recipes.recipe(name, seed))
 
 
 def test_another_recipe_is_refused():
@@ -323,7 +323,7 @@ def test_the_script_writes_what_the_recipe_fits_and_says_on_what(tiny, tmp_path,
 
 
 def test_a_seed_that_holds_out_rows_without_labels_is_refused(tiny, tmp_path, monkeypatch):
-    monkeypatch.setitem(pretrained_recipes.STUDENT, "validation_fraction", 0.9)
+    monkeypatch.setitem(pretrained_recipes.STUDENT, "validation_fraction", 0.85)
     argv = ["1", "--output", str(tmp_path), "--epochs", "1", "--synthetic", "2"]
     with pytest.raises(ValueError, match="seed must hold out labelled subjects alone, got 0"):
         train_pretrained.main(argv)
@@ -383,6 +383,7 @@ def test_exports_are_read_and_labelled_at_the_end_of_each_clear_stretch(tmp_path
     ppg, acc = resting(90)
     write_export(tmp_path / "E4" / "S2", ppg, acc[:-64])  # the acceleration ends 2 s earlier
     write_export(tmp_path / "E4" / "S3", np.random.default_rng(0).normal(size=len(ppg)), acc)
+    write_export(tmp_path / "E4" / "S4", ppg[:640], acc[:320])  # shorter than a stretch
     (recording,) = resting_recordings.load_resting(tmp_path)
     assert recording.subject == "S2"
     assert recording.duration == 46
@@ -395,9 +396,3 @@ def test_exports_are_read_and_labelled_at_the_end_of_each_clear_stretch(tmp_path
 def test_a_folder_without_exports_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"expected BVP\.csv\.gz .+ below"):
         resting_recordings.load_resting(tmp_path)
-
-
-def test_too_short_an_export_is_refused():
-    ppg, acc = resting(72, seconds=10)
-    with pytest.raises(ValueError, match=r"must last 16 s or more, got 10 s"):
-        resting_recordings.clear_rates(ppg, 64, acc, 32)
