@@ -122,7 +122,8 @@ CONFIGURATIONS: dict[str, Configuration] = {
     ),
 }
 
-#: What is better (or so it is hoped) than what: rows of the table of differences.
+#: What is better (or so it is hoped) than what: rows of the table of differences. Variants have
+#: their name behind that of the configuration.
 GAINS: list[tuple[str, str]] = [
     ("motion-aware peak", "FFT peak"),
     ("paper student distilled", "paper student"),
@@ -136,4 +137,8 @@ GAINS: list[tuple[str, str]] = [
     ("teacher", "paper teacher"),
     ("student", "student, PPG alone"),
     ("teacher", "teacher, PPG alone"),
+    ("student distilled, int8", "student distilled"),
+    ("student distilled, tracker clip", "student distilled"),
+    ("student distilled, tracker Kalman", "student distilled"),
+    ("student distilled, tracker belief", "student distilled"),
 ]

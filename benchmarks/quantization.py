@@ -256,12 +256,11 @@ def fine_tuned(fold: Fold, windows: NDArray[np.float32], weight_max: int) -> Any
         student = fold.bench.fitted(STUDENT, fold.settings, fold.split)[-1]
         student.quantization_epochs = fold.epochs
         trained = Trained(student.network_, student.history_, student.best_epoch_, False)
-        data, train = fold.bench.data, fold.split.train
-        y, groups = data.y[train], data.groups[train]
+        y, groups = (a[fold.split.train] for a in (fold.bench.data.y, fold.bench.data.groups))
         rows = check_training_rows(student, windows, y, None, groups)
         before, _fine_tuning.WEIGHT_MAX = _fine_tuning.WEIGHT_MAX, weight_max
         try:
-            seed = fold.settings.seed
+            seed = student.random_state
             trained, ranges, history = ready_for_integers(student, trained, rows, seed)
         finally:
             _fine_tuning.WEIGHT_MAX = before
