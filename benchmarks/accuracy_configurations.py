@@ -11,6 +11,7 @@ from typing import Any
 from accuracy_folds import Configuration, Settings
 from accuracy_peers import MiniRocketRegressor, NeuroKitRegressor
 from numpy.typing import NDArray
+from pretrained_recipes import STUDENT, TEACHER, WINDOW
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -19,14 +20,6 @@ from pulsehr.baselines import MotionAwareSpectralRegressor, SpectralPeakRegresso
 
 #: Band-pass (Hz) of the PPG before a search for its highest peak.
 BANDPASS = (0.4, 4.0)
-
-#: Windows of the new recipes: as many samples as the paper's, over twice the time.
-NEW_WINDOW: dict[str, Any] = {
-    "window": 16.0,
-    "sampling_rate": 16.0,
-    "bandpass": (0.4, 4.0),
-    "padding": "reflect",
-}
 
 
 def ppg_alone(windows: NDArray[Any]) -> NDArray[Any]:
@@ -56,22 +49,16 @@ def paper_teacher(settings: Settings, **windower: Any) -> Pipeline:
     return make_pipeline(PPGWindower(**windower), teacher)
 
 
-def new_student(settings: Settings, **network: Any) -> Pipeline:
-    """Make the student of the new recipe, or with it the network of another name."""
-    return make_pipeline(
-        PPGWindower(**NEW_WINDOW),
-        DistilledStudentRegressor(
-            max_epochs=40, batch_size=32, random_state=settings.seed, verbose=0, **network
-        ),
-    )
+def new_student(settings: Settings, **changed: Any) -> Pipeline:
+    """Make the student of the new recipe without a teacher, or what it becomes by other parameters."""
+    student = DistilledStudentRegressor(**{**STUDENT, "random_state": settings.seed, **changed})
+    return make_pipeline(PPGWindower(**WINDOW), student)
 
 
-def new_teacher(settings: Settings) -> Pipeline:
-    """Make the teacher of the new recipe."""
-    return make_pipeline(
-        PPGWindower(**NEW_WINDOW),
-        PulseTeacherRegressor(max_epochs=20, batch_size=32, random_state=settings.seed, verbose=0),
-    )
+def new_teacher(settings: Settings, **changed: Any) -> Pipeline:
+    """Make the teacher of the new recipe, or what it becomes by other parameters."""
+    teacher = PulseTeacherRegressor(**{**TEACHER, "random_state": settings.seed, **changed})
+    return make_pipeline(PPGWindower(**WINDOW), teacher)
 
 
 def without_acceleration(pipe: Pipeline) -> Pipeline:
@@ -97,7 +84,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
     ),
     "NeuroKit2 (offline)": Configuration(lambda settings: make_pipeline(NeuroKitRegressor())),
     "MiniRocket": Configuration(rocket),
-    "MiniRocket, new windows": Configuration(lambda settings: rocket(settings, **NEW_WINDOW)),
+    "MiniRocket, new windows": Configuration(lambda settings: rocket(settings, **WINDOW)),
     "paper teacher": Configuration(paper_teacher),
     "paper student": Configuration(paper_student),
     "paper student distilled": Configuration(paper_student, teacher="paper teacher"),
@@ -110,7 +97,12 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "paper student, PPG alone": Configuration(
         lambda settings: without_acceleration(paper_student(settings))
     ),
-    "paper student, new recipe": Configuration(new_student),
+    "paper student, new recipe": Configuration(
+        lambda settings: new_student(settings, network="paper")
+    ),
+    "paper teacher, new recipe": Configuration(
+        lambda settings: new_teacher(settings, network="paper")
+    ),
     "teacher": Configuration(new_teacher),
     "student": Configuration(new_student),
     "student distilled": Configuration(new_student, teacher="teacher"),

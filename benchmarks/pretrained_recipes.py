@@ -29,8 +29,8 @@ TRAINING: dict[str, Any] = {
     "verbose": 0,
 }
 
-TEACHER: dict[str, Any] = {**TRAINING, "network": "temporal", "max_epochs": 20}
-STUDENT: dict[str, Any] = {**TRAINING, "network": "interacting", "max_epochs": 40}
+TEACHER: dict[str, Any] = {**TRAINING, "network": "temporal", "max_epochs": 10}
+STUDENT: dict[str, Any] = {**TRAINING, "network": "interacting", "max_epochs": 24}
 
 
 def recipe(name: str, random_state: Any = 0) -> Pipeline:
