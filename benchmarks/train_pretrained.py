@@ -159,10 +159,10 @@ def trained_on(facts: dict[str, Any]) -> str:
     rows += [[str(source[column]) for column in columns] for source in facts["sources"]]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return (
-        f"{table}\n\nHeld out for early stopping and for the scale of the std: "
-        f"{', '.join(facts['held_out'])}. Of each recording every {facts['every']}th reading "
-        f"(E4: every {facts['every_resting']}th clear stretch); seed {facts['seed']}; pulsehr "
-        f"{facts['pulsehr']}; {facts['training_hours']} hours on {facts['threads']} thread(s)."
+        f"{table}\n\nHours are those of the recordings; of these, one reading in {facts['every']} "
+        f"trains (E4: one clear stretch in {facts['every_resting']}). Held out for early stopping "
+        f"and for the scale of the std: {', '.join(facts['held_out'])}. Seed {facts['seed']}, "
+        f"pulsehr {facts['pulsehr']}, {facts['core_hours']} hours of one core."
     )
 
 
@@ -189,7 +189,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train and write; return 0."""
     options = parse(argv)
     torch.set_num_threads(options.threads)
-    start = time.monotonic()
     parts = sources(options)
     print(f"{'':<22}{'readings':>9}{'recordings':>11}{'subjects':>9}{'hours':>7}")
     for part in parts:
@@ -198,16 +197,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     print(f"{'all':<22}{sum(len(part.X) for part in parts):>9}", flush=True)
     pipe, held_out = train(parts, options)
-    hours = (time.monotonic() - start) / 3600
     facts = {
         "pulsehr": __version__,
         "seed": options.seed,
         "every": options.every,
         "every_resting": options.every_resting,
-        "threads": options.threads,
         "sources": [part.fact for part in parts],
         "held_out": held_out,
-        "training_hours": round(hours, 2),
+        "core_hours": round(time.process_time() / 3600, 2),
     }
     write(pipe, facts, options.output)
     for name, regressor in (("teacher", pipe[-1].teacher_), ("student", pipe[-1])):
@@ -217,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"MAE {best['valid_loss']:.2f} bpm, std_scale_ {regressor.std_scale_}, "
             f"{(options.output / f'{name}.npz').stat().st_size:,} bytes"
         )
-    print(f"held out: {', '.join(held_out)}; seed {options.seed}; {hours:.2f} hours of training")
+    print(f"held out: {', '.join(held_out)}; seed {options.seed}; {facts['core_hours']} core hours")
     print(f"written to {options.output}: the errors in its MODEL_CARD.md are those of accuracy.py")
     return 0
 
