@@ -11,7 +11,7 @@ from typing import Any
 from accuracy_folds import Configuration, Settings
 from accuracy_peers import MiniRocketRegressor, NeuroKitRegressor
 from numpy.typing import NDArray
-from pretrained_recipes import STUDENT, TEACHER, WINDOW
+from pretrained_recipes import DISTILLED, STUDENT, TEACHER, WINDOW
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -105,7 +105,15 @@ CONFIGURATIONS: dict[str, Configuration] = {
     ),
     "teacher": Configuration(new_teacher),
     "student": Configuration(new_student),
-    "student distilled": Configuration(new_student, teacher="teacher"),
+    "student distilled": Configuration(
+        lambda settings: new_student(settings, **DISTILLED), teacher="teacher"
+    ),
+    "student distilled, distance+angle": Configuration(
+        lambda settings: new_student(settings, relation="distance+angle"), teacher="teacher"
+    ),
+    "student distilled, feature": Configuration(
+        lambda settings: new_student(settings, relation="feature"), teacher="teacher"
+    ),
     "student, PPG alone": Configuration(
         lambda settings: without_acceleration(new_student(settings))
     ),
@@ -124,6 +132,8 @@ GAINS: list[tuple[str, str]] = [
     ("student", "paper teacher"),
     ("student", "paper student, new recipe"),
     ("student distilled", "student"),
+    ("student distilled, distance+angle", "student"),
+    ("student distilled, feature", "student"),
     ("student distilled", "paper student distilled"),
     ("student distilled", "paper teacher"),
     ("teacher", "paper teacher"),

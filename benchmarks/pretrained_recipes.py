@@ -33,6 +33,9 @@ TRAINING: dict[str, Any] = {
 TEACHER: dict[str, Any] = {**TRAINING, "dropout": 0.2, "lr": 1e-3, "max_epochs": 14}
 STUDENT: dict[str, Any] = {**TRAINING, "max_epochs": 24}
 
+#: The student with a teacher: it learns the heart rates that the teacher gives.
+DISTILLED: dict[str, Any] = {**STUDENT, "relation": "none"}
+
 
 def recipe(name: str, random_state: Any = 0) -> Pipeline:
     """Make the unfitted pipeline of a pretrained model.
@@ -57,7 +60,7 @@ def recipe(name: str, random_state: Any = 0) -> Pipeline:
     regressors = {
         "teacher": PulseTeacherRegressor(**TEACHER, random_state=random_state),
         "student": DistilledStudentRegressor(
-            PulseTeacherRegressor(**TEACHER), **STUDENT, random_state=random_state
+            PulseTeacherRegressor(**TEACHER), **DISTILLED, random_state=random_state
         ),
     }
     if name not in regressors:
