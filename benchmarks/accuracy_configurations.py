@@ -50,7 +50,7 @@ def paper_teacher(settings: Settings, **windower: Any) -> Pipeline:
 
 
 def new_student(settings: Settings, **changed: Any) -> Pipeline:
-    """Make the student of the new recipe without a teacher, or what it becomes by other parameters."""
+    """Make the student of the new recipe without a teacher, some parameters changed."""
     student = DistilledStudentRegressor(**{**STUDENT, "random_state": settings.seed, **changed})
     return make_pipeline(PPGWindower(**WINDOW), student)
 
@@ -127,6 +127,7 @@ GAINS: list[tuple[str, str]] = [
     ("student distilled", "paper student distilled"),
     ("student distilled", "paper teacher"),
     ("teacher", "paper teacher"),
+    ("teacher", "paper teacher, new recipe"),
     ("student", "student, PPG alone"),
     ("teacher", "teacher, PPG alone"),
     ("student distilled, int8", "student distilled"),
