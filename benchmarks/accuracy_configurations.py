@@ -50,13 +50,13 @@ def paper_teacher(settings: Settings, **windower: Any) -> Pipeline:
 
 
 def new_student(settings: Settings, **changed: Any) -> Pipeline:
-    """Make the student of the new recipe without a teacher, some parameters changed."""
+    """Make the new recipe's student without a teacher, or what other parameters make of it."""
     student = DistilledStudentRegressor(**{**STUDENT, "random_state": settings.seed, **changed})
     return make_pipeline(PPGWindower(**WINDOW), student)
 
 
 def new_teacher(settings: Settings, **changed: Any) -> Pipeline:
-    """Make the teacher of the new recipe, or what it becomes by other parameters."""
+    """Make the new recipe's teacher, or what other parameters make of it."""
     teacher = PulseTeacherRegressor(**{**TEACHER, "random_state": settings.seed, **changed})
     return make_pipeline(PPGWindower(**WINDOW), teacher)
 

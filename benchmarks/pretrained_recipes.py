@@ -22,6 +22,7 @@ WINDOW: dict[str, Any] = {
 
 #: What teacher and student share.
 TRAINING: dict[str, Any] = {
+    "network": "interacting",
     "loss": "laplace",
     "lr_scheduler": "cosine",
     "batch_size": 32,
@@ -29,8 +30,8 @@ TRAINING: dict[str, Any] = {
     "verbose": 0,
 }
 
-TEACHER: dict[str, Any] = {**TRAINING, "network": "temporal", "max_epochs": 10}
-STUDENT: dict[str, Any] = {**TRAINING, "network": "interacting", "max_epochs": 24}
+TEACHER: dict[str, Any] = {**TRAINING, "dropout": 0.2, "lr": 1e-3, "max_epochs": 14}
+STUDENT: dict[str, Any] = {**TRAINING, "max_epochs": 24}
 
 
 def recipe(name: str, random_state: Any = 0) -> Pipeline:

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from pulsehr._cutting import FLAT
 from pulsehr.forms import (
-    InteractingStudent,
+    InteractingNetwork,
     RectifiedLinear,
     ScaledLinear,
-    TemporalTeacher,
 )
 from pulsehr.networks import (
     LOG_SCALE_BOUNDS,
@@ -246,26 +245,10 @@ def _layer_norm(nodes: Nodes, norm: Any, x: str) -> str:
     )
 
 
-def _over_time(nodes: Nodes, network: Any, x: str, n_channels: int, n_times: int) -> str:
-    """Let the time steps (n, n_times, width) attend to each other, and average them."""
-    together = nodes.add("Squeeze", _conv(nodes, network.conv4, x), ints(2))
-    tokens = nodes.add("Transpose", together, perm=[0, 2, 1])
-    encoder = network.encoder
-    tokens = nodes.add("Add", tokens, _array(encoder.places))
-    for layer in encoder.layers:
-        normed = _layer_norm(nodes, layer.attention_norm, tokens)
-        attended = _attended(nodes, layer.attention, normed, n_times, normed, n_times)
-        tokens = nodes.add("Add", tokens, attended)
-        hidden = _of_tokens(nodes, layer.hidden, _layer_norm(nodes, layer.norm, tokens))
-        tokens = nodes.add("Add", tokens, _of_tokens(nodes, layer.visible, hidden))
-    return nodes.add("ReduceMean", _layer_norm(nodes, encoder.norm, tokens), ints(1), keepdims=0)
-
-
 _HEADS: dict[type[nn.Module], Callable[[Nodes, Any, str, int, int], str]] = {
     PulseTeacher: _attention,
-    TemporalTeacher: _over_time,
     DistilledStudent: _across_modalities,
-    InteractingStudent: _across_modalities,
+    InteractingNetwork: _across_modalities,
 }
 
 

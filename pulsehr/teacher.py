@@ -81,9 +81,9 @@ class PulseTeacherRegressor(
         fit, called again after a crash, goes on where it stopped and ends with the same result;
         a fit that had ended comes back at once. Each fit has a file of its own. Needs an
         integer `random_state`.
-    network : {"paper", "temporal"}, default="paper"
-        Form of the network. "temporal" lets the modalities meet in a convolution and then
-        compares time steps by attention (276,977 parameters).
+    network : {"paper", "interacting"}, default="paper"
+        Form of the network. "interacting" is that of `DistilledStudentRegressor`, here wider:
+        the modalities meet in a convolution with a ReLU, without attention.
     loss : {"l1", "laplace"}, default="l1"
         What is minimised: the mean absolute error, or the negative log-likelihood of a Laplace
         distribution whose mean and scale the network gives, for ``predict(X, return_std=True)``.

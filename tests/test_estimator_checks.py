@@ -21,7 +21,7 @@ NETWORKS = [
     DistilledStudentRegressor(**BRIEF),
     DistilledStudentRegressor(PulseTeacherRegressor(**BRIEF), **BRIEF),
     QuantizedStudentRegressor(DistilledStudentRegressor(**BRIEF, quantization_epochs=1)),
-    PulseTeacherRegressor(**BRIEF, network="temporal", loss="laplace"),
+    PulseTeacherRegressor(**BRIEF, network="interacting", loss="laplace"),
     DistilledStudentRegressor(**BRIEF, network="interacting", loss="laplace"),
     QuantizedStudentRegressor(
         DistilledStudentRegressor(**BRIEF, network="interacting", loss="laplace")

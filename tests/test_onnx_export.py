@@ -147,7 +147,7 @@ def test_a_network_gives_what_predict_gives_at_every_batch_size(run, regressor, 
 @pytest.mark.parametrize("shape", [(4, 256), (1, 64), (2, 37), (2, 1)])
 @pytest.mark.parametrize(
     ("regressor", "form"),
-    [(PulseTeacherRegressor, "temporal"), (DistilledStudentRegressor, "interacting")],
+    [(PulseTeacherRegressor, "interacting"), (DistilledStudentRegressor, "interacting")],
 )
 def test_other_forms_and_losses_give_the_heart_rate(run, regressor, form, shape, loss):
     estimator = fitted(regressor, shape, network=form, loss=loss)
@@ -163,11 +163,11 @@ def test_other_forms_and_losses_give_the_heart_rate(run, regressor, form, shape,
     np.testing.assert_allclose(run(plain(estimator, X[:1]), X)[:, 0], expected, rtol=0, atol=BPM)
 
 
-@pytest.mark.parametrize("form", ["teacher", "temporal", "student", "interacting"])
+@pytest.mark.parametrize("form", ["teacher", "student", "interacting"])
 @pytest.mark.parametrize("within", ["alone", "pipeline"])
 def test_the_second_output_is_the_std(outputs_of, form, within):
     regressor = PulseTeacherRegressor if form[0] == "t" else DistilledStudentRegressor
-    network = {"network": form} if form in ("temporal", "interacting") else {}
+    network = {"network": form} if form in ("interacting") else {}
     X = raw_windows(30)
     model = small(regressor, loss="laplace", **network)
     if within == "pipeline":

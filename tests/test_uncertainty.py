@@ -38,11 +38,11 @@ SMALL = {
 }
 ESTIMATORS = {
     "teacher": PulseTeacherRegressor(**SMALL),
-    "temporal": PulseTeacherRegressor(**SMALL, network="temporal"),
+    "wide teacher": PulseTeacherRegressor(**SMALL, network="interacting"),
     "student": DistilledStudentRegressor(**SMALL),
     "interacting": DistilledStudentRegressor(**SMALL, network="interacting"),
     "distilled": DistilledStudentRegressor(
-        PulseTeacherRegressor(**SMALL, network="temporal"), **SMALL, network="interacting"
+        PulseTeacherRegressor(**SMALL, network="interacting"), **SMALL, network="interacting"
     ),
 }
 every_estimator = pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_network_without_scales_says_how_to_get_them(estimator, rows):
 
 
 @pytest.mark.parametrize("routing", [False, True])
-@pytest.mark.parametrize("name", ["temporal", "student", "integers"])
+@pytest.mark.parametrize("name", ["wide teacher", "student", "integers"])
 def test_a_pipeline_passes_the_question_on(name, routing, rows):
     windows, y, _ = rows
     integers = QuantizedStudentRegressor(ESTIMATORS["student"])
