@@ -137,6 +137,7 @@ GAINS: list[tuple[str, str]] = [
     ("student distilled", "paper student distilled"),
     ("student distilled", "paper teacher"),
     ("teacher", "paper teacher"),
+    ("teacher", "paper teacher, new recipe"),
     ("student", "student, PPG alone"),
     ("teacher", "teacher, PPG alone"),
     ("student distilled, int8", "student distilled"),

@@ -253,8 +253,7 @@ def test_every_configuration_can_be_made_and_told_from_the_others():
         pipe = configuration.make(folds.Settings())
         assert configuration.teacher in {None, *accuracy_configurations.CONFIGURATIONS}
         made[name] = repr(folds.described(pipe)), configuration.teacher
-    same = {"paper student, new recipe", "student"}  # until the new network has a name
-    assert len(set(made.values())) >= len(made) - len(same) + 1
+    assert len(set(made.values())) == len(made)
     assert "0x" not in repr(made)
 
 
