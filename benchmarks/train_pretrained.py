@@ -131,25 +131,40 @@ def sources(options: argparse.Namespace) -> list[Source]:
     return loaded
 
 
-def train(parts: Sequence[Source], options: argparse.Namespace) -> tuple[Pipeline, list[str]]:
-    """Fit the student, with its teacher inside; return it and the subjects that were held out."""
-    pipe = recipe("student", options.seed)
-    student, step = pipe[-1], pipe.steps[-1][0]
-    if options.epochs:
-        shorter = [name for name in student.get_params() if name.endswith("max_epochs")]
-        student.set_params(**dict.fromkeys(shorter, options.epochs))
+def train(
+    parts: Sequence[Source], options: argparse.Namespace
+) -> tuple[Pipeline, Pipeline, list[str]]:
+    """Fit teacher and student; return them and the subjects that were held out."""
     X = [reading for part in parts for reading in part.X]
     y = np.concatenate([part.y for part in parts])
     groups = np.concatenate([part.groups for part in parts])
-    numbers = np.unique(groups, return_inverse=True)[1]
-    fraction, rng = student.validation_fraction, generator(options.seed)
-    held_out = sorted(set(groups[hold_out(len(y), numbers, fraction, rng)[1]].tolist()))
+    unfitted = {name: recipe(name, options.seed) for name in ("teacher", "student")}
+    held_out = held_out_of(unfitted["student"][-1], groups, options.seed)
+
+    def fit(name: str) -> Pipeline:
+        pipe = unfitted[name]
+        if options.epochs:
+            numbers = [key for key in pipe.get_params() if key.endswith("max_epochs")]
+            pipe.set_params(**dict.fromkeys(numbers, options.epochs))
+        return pipe.fit(X, y, **{f"{pipe.steps[-1][0]}__groups": groups})
+
+    student = fit("student")
+    taught_by = student[-1].teacher_
+    teacher = fit("teacher") if taught_by is None else make_pipeline(student[0], taught_by)
+    return teacher, student, held_out
+
+
+def held_out_of(regressor: Any, groups: NDArray[Any], seed: int) -> list[str]:
+    """List the groups that `fit` will hold out, and refuse a seed that draws the wrong ones."""
+    names, numbers = np.unique(groups, return_inverse=True)
+    _, watched = hold_out(len(groups), numbers, regressor.validation_fraction, generator(seed))
+    held_out: list[str] = names[np.unique(numbers[watched])].tolist()
     if NEVER_HELD_OUT in held_out:
         raise ValueError(
-            f"train_pretrained: seed must hold out labelled subjects alone, got {options.seed}, "
-            f"which holds out what has no labels: take another"
+            f"train_pretrained: seed must hold out labelled subjects alone, got {seed}, which "
+            f"holds out what has no labels: take another"
         )
-    return pipe.fit(X, y, **{f"{step}__groups": groups}), held_out
+    return held_out
 
 
 def trained_on(facts: dict[str, Any]) -> str:
@@ -174,14 +189,13 @@ def write_card(path: Path, facts: dict[str, Any]) -> None:
         path.write_text(f"{before}{MARKS[0]}\n{trained_on(facts)}\n{MARKS[1]}{after}")
 
 
-def write(pipe: Pipeline, facts: dict[str, Any], folder: Path) -> None:
+def write(teacher: Pipeline, student: Pipeline, facts: dict[str, Any], folder: Path) -> None:
     """Write teacher and student, each once, and what the card says of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    windower, student = pipe
-    write_pipeline(folder / "teacher.npz", make_pipeline(windower, student.teacher_), facts)
-    alone = copy.copy(student)
+    write_pipeline(folder / "teacher.npz", teacher, facts)
+    alone = copy.copy(student[-1])
     alone.teacher_ = None  # in a file of its own
-    write_pipeline(folder / "student.npz", make_pipeline(windower, alone), facts)
+    write_pipeline(folder / "student.npz", make_pipeline(student[0], alone), facts)
     write_card(folder / "MODEL_CARD.md", facts)
 
 
@@ -196,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "{source:<22}{readings:>9}{recordings:>11}{subjects:>9}{hours:>7}".format(**part.fact)
         )
     print(f"{'all':<22}{sum(len(part.X) for part in parts):>9}", flush=True)
-    pipe, held_out = train(parts, options)
+    teacher, student, held_out = train(parts, options)
     facts = {
         "pulsehr": __version__,
         "seed": options.seed,
@@ -206,8 +220,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "held_out": held_out,
         "core_hours": round(time.process_time() / 3600, 2),
     }
-    write(pipe, facts, options.output)
-    for name, regressor in (("teacher", pipe[-1].teacher_), ("student", pipe[-1])):
+    write(teacher, student, facts, options.output)
+    for name, regressor in (("teacher", teacher[-1]), ("student", student[-1])):
         best = regressor.history_[regressor.best_epoch_ - 1]
         print(
             f"{name}: best epoch {regressor.best_epoch_} of {len(regressor.history_)}, held-out "

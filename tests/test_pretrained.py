@@ -327,6 +327,23 @@ def test_the_script_writes_what_the_recipe_fits_and_says_on_what(tiny, tmp_path,
     assert np.mean(np.abs(bpm - y[held_out]) / std) == pytest.approx(1 / np.sqrt(2))
 
 
+def test_a_student_that_learns_from_labels_alone_is_written_beside_a_teacher(
+    tiny, tmp_path, monkeypatch
+):
+    def recipe(name, seed):
+        pipe = pretrained_recipes.recipe(name, seed)
+        return (
+            pipe if name == "teacher" else pipe.set_params(distilledstudentregressor__teacher=None)
+        )
+
+    monkeypatch.setattr(train_pretrained, "recipe", recipe)
+    assert train_pretrained.main(["1", "--output", str(tmp_path), "--epochs", "1"]) == 0
+    student, _ = read_pipeline(tmp_path / "student.npz")
+    teacher, _ = read_pipeline(tmp_path / "teacher.npz")
+    assert student[-1].teacher is student[-1].teacher_ is None
+    check_is_fitted(teacher)
+
+
 def test_a_seed_that_holds_out_rows_without_labels_is_refused(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(pretrained_recipes.STUDENT, "validation_fraction", 0.85)
     argv = ["1", "--output", str(tmp_path), "--epochs", "1", "--synthetic", "2"]
