@@ -2,7 +2,7 @@
 # make test                 run the tests, and those of the contract with scikit-learn on its oldest version too
 # make fuzz [SECONDS=600]   search for calls and samples that break the emitted C, with clang-14
 # make lint                 check style and types
-# make peers                fetch the exporters that benchmarks/firmware.py measures beside this one
+# make peers                fetch what benchmarks/firmware.py and accuracy.py measure beside this one
 # make docs                 build the documentation in build/docs
 PYTHON ?= python3
 VENV := .venv
@@ -71,9 +71,10 @@ $(CMSIS_NN)/.ready: tests/firmware/cmsis_nn.txt $(READY)
 
 peers: $(PEERS)/.ready
 
-$(PEERS)/.ready: benchmarks/peers.txt $(READY)
+$(PEERS)/.ready: benchmarks/peers.txt benchmarks/accuracy_peers.txt $(READY)
 	rm -rf $(PEERS)
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --target $(PEERS) --requirement $<
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --target $(PEERS) \
+		--requirement benchmarks/peers.txt --requirement benchmarks/accuracy_peers.txt
 	touch $@
 
 clean:

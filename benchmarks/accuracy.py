@@ -1,229 +1,275 @@
-"""Measure heart-rate errors on real recordings, cross-validated by subject.
+"""Measure heart-rate errors on real recordings, never on a subject that was trained on.
 
-    python benchmarks/accuracy.py FOLDER
-    python benchmarks/accuracy.py FOLDER --study normalization
+    python benchmarks/accuracy.py FOLDER --list
+    python benchmarks/accuracy.py FOLDER --configurations "FFT peak" "paper student" --seeds 0 1 2
+    python benchmarks/accuracy.py FOLDER --variants all --split pooled within cross
 
-Pools the labelled data sets below FOLDER and makes five folds by subject. Each configuration is
-fitted on four folds, where early stopping watches held-out subjects, and predicts the fifth.
-A fitted pipeline is kept in the cache and not fitted again: the run can be stopped and
-resumed at any time, and a second study takes what the first one left. Other recordings or settings
-have other names in the cache; after a change of the code, empty it.
+Pools the labelled data sets below FOLDER. Each configuration (`accuracy_configurations.py`) is
+fitted on the training rows of a split, where early stopping watches held-out training subjects, and
+predicts the test rows, as it is and in the variants asked for (`accuracy_variants.py`): in
+integers, from bad input, with a tracker. Splits: "pooled", five folds by subject; "within", five
+folds by subject of each data set by itself; "cross", trained on the other data sets.
+
+A finished fold is kept in the cache and never fitted again: the run can be stopped by Ctrl-C and
+resumed, and tables of what is finished come at once. Recipes, recordings, rows and seeds that
+differ have other names in the cache; after a change of the code, empty it.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import joblib
 import numpy as np
-import torch
-from joblib import Parallel, delayed
-from numpy.typing import NDArray
-from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import Pipeline, make_pipeline
-
-from pulsehr import (
-    DistilledStudentRegressor,
-    PPGWindower,
-    PulseTeacherRegressor,
-    to_microcontroller,
+from accuracy_configurations import CONFIGURATIONS, GAINS
+from accuracy_folds import SPLITS, Bench, Finished, Prediction, Settings, Split
+from accuracy_peers import PeerMissingError
+from accuracy_table import (
+    Row,
+    abstention_table,
+    coverage_table,
+    fold_table,
+    gain_table,
+    main_table,
+    ratio_table,
+    write_errors,
 )
-from pulsehr.baselines import SpectralPeakRegressor
-from pulsehr.datasets import HeartRateDataset, load_folder
-from pulsehr.metrics import group_mean_absolute_errors
-from pulsehr.tracking import causal_clip_readings
+from accuracy_variants import AS_FITTED, VARIANTS, Case
+from joblib import Parallel, delayed
 
-N_FOLDS = 5
-BANDPASS = (0.4, 4.0)
+from pulsehr.datasets import load_folder
+from pulsehr.exceptions import InterruptedFitWarning
 
 
-class Fold:
-    """One fold: its rows, the options of the run, and fitted pipelines in the cache."""
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One fit of one fold, and all that is predicted by it."""
 
-    def __init__(self, data: HeartRateDataset, number: int, options: argparse.Namespace) -> None:
-        self.data, self.number, self.options = data, number, options
-        splits = list(GroupKFold(N_FOLDS).split(data.X, data.y, data.groups))
-        self.train, self.test = splits[number]
+    name: str
+    settings: Settings
+    split: Split
+    variants: Sequence[str]
 
-    def fitted(self, name: str) -> Pipeline:
-        """Return the pipeline of a configuration, from the cache or fitted now."""
-        o = self.options
-        settings = f"{o.epochs}-{o.teacher_epochs}-{o.batch_size}-{o.seed}"
-        key = f"{name.replace(' ', '_')}-{settings}-{o.recordings}-fold{self.number}"
-        path = o.cache / f"{key}.joblib"
-        if not path.exists():
-            torch.set_num_threads(1)
-            start = time.monotonic()
-            pipe = CONFIGURATIONS[name](self)
-            temporary = path.with_suffix(f".{os.getpid()}")
-            joblib.dump(pipe, temporary)
-            temporary.rename(path)
-            best = getattr(pipe[-1], "best_epoch_", "-")
-            seconds = time.monotonic() - start
-            print(f"{path.stem}: {seconds:.0f} s, best epoch {best}", flush=True)
-        return joblib.load(path)
-
-    def fit(self, regressor: Any, **windower: Any) -> Pipeline:
-        """Fit windower and regressor on the training rows, the regressor knowing the subjects."""
-        pipe = make_pipeline(PPGWindower(**windower), regressor)
-        subjects = {}
-        if not isinstance(regressor, SpectralPeakRegressor):
-            subjects = {f"{pipe.steps[-1][0]}__groups": self.data.groups[self.train]}
-        return pipe.fit(
-            [self.data.X[row] for row in self.train], self.data.y[self.train], **subjects
+    def is_finished(self, bench: Bench) -> bool:
+        """Tell whether nothing is left to do."""
+        return all(
+            bench.is_finished(self.name, self.settings, self.split, variant)
+            for variant in self.variants
         )
 
-    def teacher(self) -> PulseTeacherRegressor:
-        """Build the paper's teacher."""
-        o = self.options
-        return PulseTeacherRegressor(
-            max_epochs=o.teacher_epochs, batch_size=o.batch_size, random_state=o.seed, verbose=0
-        )
+    def finish(self, bench: Bench) -> tuple[str, str, float]:
+        """Do what is left; return the configuration, the key and the seconds it took."""
+        start = time.monotonic()
+        for variant in self.variants:
+            self.finished(bench, variant)
+        key = bench.key(self.name, self.settings, self.split)
+        return self.name, key, time.monotonic() - start
 
-    def student(self, teacher: Any = None) -> DistilledStudentRegressor:
-        """Build the paper's student."""
-        o = self.options
-        return DistilledStudentRegressor(
-            teacher=teacher,
-            max_epochs=o.epochs,
-            batch_size=o.batch_size,
-            random_state=o.seed,
-            verbose=0,
-        )
+    def finished(self, bench: Bench, variant: str) -> Finished:
+        """Return the predictions in a variant, made now if need be."""
 
+        def predict(pipe):
+            plain = partial(self._as_fitted, bench)
+            return VARIANTS[variant].predict(Case(bench, self.split, pipe, plain))
 
-CONFIGURATIONS: dict[str, Callable[[Fold], Pipeline]] = {
-    "FFT peak": lambda fold: fold.fit(SpectralPeakRegressor(), bandpass=BANDPASS),
-    "teacher": lambda fold: fold.fit(fold.teacher()),
-    "student": lambda fold: fold.fit(fold.student()),
-    "student channel": lambda fold: fold.fit(fold.student(), normalize="channel"),
-    "student band-pass": lambda fold: fold.fit(fold.student(), bandpass=BANDPASS),
-    # the teacher of the same fold, so no test subject leaks
-    "student distilled": lambda fold: fold.fit(
-        fold.student(FrozenEstimator(fold.fitted("teacher")[-1]))
-    ),
-}
+        return bench.finished(self.name, self.settings, self.split, variant, predict)
+
+    def _as_fitted(self, bench: Bench) -> Prediction:
+        return self.finished(bench, AS_FITTED).prediction
 
 
-def as_fitted(fold: Fold, name: str, X: list[Any]) -> Any:
-    """Predict with a configuration as it is."""
-    return fold.fitted(name).predict(X)
+def variants_of(bench: Bench, name: str, asked: Sequence[str]) -> list[str]:
+    """List the variants that a configuration can be predicted in."""
+    pipe = bench.unfitted(name, Settings())
+    return [variant for variant in asked if VARIANTS[variant].applies(pipe)]
 
 
-def as_int8(fold: Fold, name: str, X: list[Any]) -> Any:
-    """Predict with the integers of the quantized student."""
-    pipe = fold.fitted(name)
-    return to_microcontroller(pipe[-1]).predict(pipe[:-1].transform(X))
+def waves(bench: Bench, tasks: Sequence[Task]) -> list[list[Task]]:
+    """Return what is left to do, each fold once: first what needs no teacher, then its students."""
+    levels: list[dict[str, Task]] = []
+    for task in tasks:
+        line = [task]
+        while teacher := bench.configurations[line[0].name].teacher:
+            line.insert(0, replace(task, name=teacher, variants=[AS_FITTED]))
+        for level, member in enumerate(line):
+            if level == len(levels):
+                levels.append({})
+            key = bench.key(member.name, task.settings, task.split)
+            if not member.is_finished(bench) and (member is task or key not in levels[level]):
+                levels[level][key] = member
+    return [list(level.values()) for level in levels if level]
 
 
-def with_shuffled_acceleration(fold: Fold, name: str, X: list[Any]) -> Any:
-    """Predict with the acceleration of each window taken from another test window."""
-    pipe = fold.fitted(name)
-    windows = pipe[:-1].transform(X)
-    other = np.random.default_rng(fold.options.seed).permutation(len(windows))
-    windows[:, 1:] = windows[other, 1:]
-    return pipe[-1].predict(windows)
+def run(bench: Bench, tasks: Sequence[Task], jobs: int) -> None:
+    """Finish all tasks on some processes, one thread each, and say how long it will take."""
+    planned = waves(bench, tasks)
+    waiting = Counter(task.name for wave in planned for task in wave)
+    took: dict[str, list[float]] = {}
+    done, total = 0, waiting.total()
+    for wave in planned:
+        parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch=jobs)
+        for name, key, seconds in parallel(delayed(task.finish)(bench) for task in wave):
+            done += 1
+            waiting[name] -= 1
+            took.setdefault(name, []).append(seconds)
+            left = seconds_left(waiting, took) / jobs / 60
+            line = f"{done} of {total}: {key}, {seconds:.0f} s; about {left:.0f} min left"
+            print(line, file=sys.stderr, flush=True)
 
 
-Predict = Callable[[Fold, str, list[Any]], Any]
-
-#: The rows of each study: what is fitted, and how it predicts.
-STUDIES: dict[str, dict[str, tuple[str, Predict]]] = {
-    "accuracy": {
-        "FFT peak": ("FFT peak", as_fitted),
-        "teacher": ("teacher", as_fitted),
-        "student without distillation": ("student", as_fitted),
-        "student distilled": ("student distilled", as_fitted),
-        "student distilled, int8": ("student distilled", as_int8),
-        "teacher, acceleration shuffled": ("teacher", with_shuffled_acceleration),
-        "student distilled, acceleration shuffled": (
-            "student distilled",
-            with_shuffled_acceleration,
-        ),
-    },
-    "normalization": {
-        "window": ("student", as_fitted),
-        "window, band-pass": ("student band-pass", as_fitted),
-        "channel": ("student channel", as_fitted),
-    },
-}
+def seconds_left(waiting: Mapping[str, int], took: Mapping[str, list[float]]) -> float:
+    """Return the seconds of what is waiting, each as long as its like took, or else all."""
+    every = [seconds for some in took.values() for seconds in some]
+    return sum(n * float(np.mean(took.get(name, every))) for name, n in waiting.items())
 
 
-def predict_all(data: HeartRateDataset, folds: list[Fold], label: str) -> NDArray[np.float64]:
-    """Predict every reading by the fold that has not seen its subject."""
-    name, predict = STUDIES[folds[0].options.study][label]
-    predicted = np.empty(len(data.y))
-    for fold in folds:
-        predicted[fold.test] = predict(fold, name, [data.X[row] for row in fold.test])
-    return predicted
+def rows_of(bench: Bench, tasks: Sequence[Task]) -> list[Row]:
+    """Collect what is finished in all folds and seeds as rows of the tables.
+
+    Parameters
+    ----------
+    bench : Bench
+        Whose cache is read.
+    tasks : sequence of Task
+        Of one kind of split.
+
+    Returns
+    -------
+    list of Row
+        In order of the tasks, then of their variants.
+    """
+    rows = []
+    for name in dict.fromkeys(task.name for task in tasks):
+        own = [task for task in tasks if task.name == name]
+        for variant in own[0].variants:
+            if all(bench.is_finished(name, t.settings, t.split, variant) for t in own):
+                label = name if variant == AS_FITTED else f"{name}, {variant}"
+                rows.append(_row(bench, label, own, variant))
+    return rows
 
 
-def table(data: HeartRateDataset, folds: list[Fold], rows: dict[str, NDArray[np.float64]]) -> str:
-    """Return a Markdown table of errors in bpm, each the mean over subjects but for the median."""
-    sets = sorted({subject.rsplit("_", 1)[0] for subject in data.groups})
-    per_set = [np.char.startswith(data.groups, f"{name}_") for name in sets]
-    lines = [["", "raw", "median", "post-processed", *sets, "folds"]]
-    lines.append(["---"] * len(lines[0]))
-    for label, predicted in rows.items():
-
-        def error(values: Any, chosen: Any = slice(None), average: Any = np.mean) -> str:
-            errors = group_mean_absolute_errors(data.y[chosen], values[chosen], data.groups[chosen])
-            return f"{average(list(errors.values())):.2f}"
-
-        cells = [
-            label,
-            error(predicted),
-            error(predicted, average=np.median),
-            error(causal_clip_readings(data.X, predicted)),
-            *(error(predicted, chosen) for chosen in per_set),
-            " ".join(error(predicted, fold.test) for fold in folds),
-        ]
-        lines.append(cells)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+def _row(bench: Bench, label: str, tasks: Sequence[Task], variant: str) -> Row:
+    """Put the folds of each seed together."""
+    n = len(bench.data.y)
+    seeds: dict[Settings, Prediction] = {}
+    for task in tasks:
+        finished = task.finished(bench, variant)
+        known = seeds.setdefault(task.settings, Prediction(np.full(n, np.nan), np.full(n, np.nan)))
+        known.bpm[task.split.test] = finished.prediction.bpm
+        if finished.prediction.std is not None and known.std is not None:
+            known.std[task.split.test] = finished.prediction.std
+    predictions = [
+        Prediction(bpm, None if std is None or np.isnan(std).any() else std)
+        for bpm, std in seeds.values()
+    ]
+    tracked = VARIANTS[variant].is_tracker
+    return Row(label, bench.data, predictions, finished.n_parameters, finished.n_macs, tracked)
 
 
-def worst_subjects(data: HeartRateDataset, predicted: NDArray[np.float64]) -> str:
-    """Name the five subjects with the largest errors."""
-    errors = group_mean_absolute_errors(data.y, predicted, data.groups)
-    worst = sorted(errors, key=errors.__getitem__, reverse=True)[:5]
-    return ", ".join(f"{subject} {errors[subject]:.1f}" for subject in worst)
+def report(
+    bench: Bench,
+    rows_by_split: dict[str, list[Row]],
+    splits: dict[str, list[Split]],
+    pairs: Sequence[tuple[str, str]],
+) -> str:
+    """Return all tables of what is finished."""
+    data, parts = bench.data, []
+    for name, rows in rows_by_split.items():
+        if rows:
+            parts += [f"## Split: {name}", main_table(data, rows)]
+            if name != "cross":
+                parts.append(fold_table(rows, splits[name]))
+            parts += [gain_table(rows, pairs), coverage_table(data, rows)]
+            parts.append(abstention_table(data, rows))
+    others = {name: rows for name, rows in rows_by_split.items() if name != "cross"}
+    if rows_by_split.get("cross") and others:
+        parts += ["## Another device", ratio_table(data, rows_by_split["cross"], others)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def listing() -> str:
+    """Name the configurations and the variants of each."""
+    lines = []
+    for name, configuration in CONFIGURATIONS.items():
+        pipe = configuration.make(Settings())
+        variants = [v for v, variant in VARIANTS.items() if variant.applies(pipe)]
+        teacher = f" taught by {configuration.teacher}" if configuration.teacher else ""
+        lines.append(f"{name}{teacher}: {', '.join(variants)}")
+    return "\n".join(lines)
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return what the command line takes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", help="folder with the data sets")
+    parser.add_argument("--list", action="store_true", help="name configurations and variants")
+    parser.add_argument("--configurations", nargs="+", choices=CONFIGURATIONS, metavar="NAME")
+    parser.add_argument(
+        "--variants", nargs="+", default=[AS_FITTED], choices=["all", *VARIANTS], metavar="NAME"
+    )
+    parser.add_argument("--split", nargs="+", choices=SPLITS, default=["pooled"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--every", type=int, default=1, help="train on every n-th reading")
+    parser.add_argument("--epochs", type=int, default=40, help="of the paper's student")
+    parser.add_argument("--teacher-epochs", type=int, default=20, help="of the paper's teacher")
+    parser.add_argument("--batch-size", type=int, default=32, help="of the paper's networks")
+    parser.add_argument("--gain", nargs=2, action="append", default=[], metavar=("NEW", "OLD"))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--cache", type=Path, default=Path("build/accuracy"))
+    parser.add_argument("--output", type=Path, help="CSV of the errors of each subject and seed")
+    parser.add_argument("--finished", action="store_true", help="fit nothing, show what is done")
+    return parser
 
 
 def main() -> None:
-    """Fit what is missing in the cache on all cores, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help="folder with the data sets")
-    parser.add_argument("--study", choices=sorted(STUDIES), default="accuracy")
-    parser.add_argument("--epochs", type=int, default=40, help="of the student")
-    parser.add_argument("--teacher-epochs", type=int, default=20)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--cache", type=Path, default=Path("build/accuracy"))
-    options = parser.parse_args()
-    options.cache.mkdir(parents=True, exist_ok=True)
+    """Fit what is missing in the cache on all cores, then print the tables."""
+    options = arguments().parse_args()
+    if options.list:
+        print(listing())
+        return
     data = load_folder(options.folder)
-    # a fold of other recordings may have been fitted on subjects that are tested here
-    options.recordings = joblib.hash(data.recordings)[:8]
-    folds = [Fold(data, number, options) for number in range(N_FOLDS)]
-    names = list(dict.fromkeys(name for name, _ in STUDIES[options.study].values()))
-    Parallel(n_jobs=options.jobs)(delayed(fold.fitted)(name) for name in names for fold in folds)
+    bench = Bench(data, CONFIGURATIONS, options.cache, options.every)
+    asked = [AS_FITTED, *(v for v in VARIANTS if v != AS_FITTED and v in options.variants)]
+    if "all" in options.variants:
+        asked = list(VARIANTS)
+    names = options.configurations or list(CONFIGURATIONS)
+    splits = {split: list(SPLITS[split](data)) for split in options.split}
+    settings = [
+        Settings(seed, options.epochs, options.teacher_epochs, options.batch_size)
+        for seed in options.seeds
+    ]
+    tasks = {
+        split: [
+            Task(name, setting, fold, variants_of(bench, name, asked))
+            for name in names
+            for setting in settings
+            for fold in folds
+        ]
+        for split, folds in splits.items()
+    }
+    if not options.finished:
+        try:
+            run(bench, [task for some in tasks.values() for task in some], options.jobs)
+        except (KeyboardInterrupt, InterruptedFitWarning):
+            sys.exit("Stopped. The finished folds are kept: the same command goes on from there.")
+        except PeerMissingError as error:
+            sys.exit(str(error))
+    rows = {split: rows_of(bench, some) for split, some in tasks.items()}
+    thinned = f"every {options.every} readings train, all test; " if options.every > 1 else ""
     print(
-        f"\nMean of subjects' mean absolute error in bpm. {data}, {N_FOLDS} folds by subject, "
-        f"windows of 8 s at each label, {options.epochs} epochs (teacher "
-        f"{options.teacher_epochs}), batches of {options.batch_size}, seed {options.seed}.\n"
+        f"Mean of subjects' mean absolute errors in bpm, ± the standard deviation over seeds. "
+        f"{data}; {thinned}seeds {options.seeds}; the paper's recipes with {options.epochs} epochs "
+        f"(teacher {options.teacher_epochs}) and batches of {options.batch_size}.\n"
     )
-    rows = {label: predict_all(data, folds, label) for label in STUDIES[options.study]}
-    print(table(data, folds, rows))
-    print("\nLargest errors of subjects, raw:\n")
-    for label, predicted in rows.items():
-        print(f"- {label}: {worst_subjects(data, predicted)}")
+    print(report(bench, rows, splits, [*GAINS, *map(tuple, options.gain)]))
+    if options.output:
+        write_errors(options.output, rows, options.seeds)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-from accuracy import N_FOLDS, Fold
+from accuracy_configurations import CONFIGURATIONS
+from accuracy_folds import Bench, Settings, Split, pooled_splits
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
@@ -39,6 +40,9 @@ from pulsehr.firmware.lowering import lower
 from pulsehr.firmware.quantization import BPM_STEPS, QuantizedGraph, quantize
 from pulsehr.metrics import group_mean_absolute_errors
 from pulsehr.networks import DistilledStudent
+
+#: The recipe of `benchmarks/accuracy.py` whose networks are quantized.
+STUDENT = "paper student distilled"
 
 #: Windows of the training rows on which what needs more than ranges is chosen.
 N_CHOSEN = 512
@@ -230,20 +234,34 @@ def predict(graph: QuantizedGraph, windows: NDArray[np.float32]) -> NDArray[np.f
     return run(graph, quantize_windows(windows, graph.input_format)) / BPM_STEPS
 
 
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """A fold of `benchmarks/accuracy.py`, and the epochs in which its student is fine-tuned."""
+
+    bench: Bench
+    settings: Settings
+    split: Split
+    epochs: int
+
+    def path(self, what: str) -> Path:
+        """Name a result in the cache."""
+        key = self.bench.key(STUDENT, self.settings, self.split)
+        return self.bench.cache / f"{what}-{self.epochs}-{key}.joblib"
+
+
 def fine_tuned(fold: Fold, windows: NDArray[np.float32], weight_max: int) -> Any:
     """Fine-tune the student of a fold, as its `fit` would; return network and ranges."""
-    o = fold.options
-    key = f"tuned-{o.quantization_epochs}-{weight_max}-{o.seed}-{o.recordings}-fold{fold.number}"
-    path = o.cache / f"{key}.joblib"
+    path = fold.path(f"tuned-{weight_max}")
     if not path.exists():
-        student = fold.fitted("student distilled")[-1]
-        student.quantization_epochs = o.quantization_epochs
+        student = fold.bench.fitted(STUDENT, fold.settings, fold.split)[-1]
+        student.quantization_epochs = fold.epochs
         trained = Trained(student.network_, student.history_, student.best_epoch_, False)
-        y, groups = fold.data.y[fold.train], fold.data.groups[fold.train]
+        y, groups = (a[fold.split.train] for a in (fold.bench.data.y, fold.bench.data.groups))
         rows = check_training_rows(student, windows, y, None, groups)
         before, _fine_tuning.WEIGHT_MAX = _fine_tuning.WEIGHT_MAX, weight_max
         try:
-            trained, ranges, history = ready_for_integers(student, trained, rows, o.seed)
+            seed = student.random_state
+            trained, ranges, history = ready_for_integers(student, trained, rows, seed)
         finally:
             _fine_tuning.WEIGHT_MAX = before
         losses = [round(row["valid_loss"], 3) for row in history]
@@ -254,9 +272,7 @@ def fine_tuned(fold: Fold, windows: NDArray[np.float32], weight_max: int) -> Any
 
 def predict_fold(fold: Fold) -> dict[str, NDArray[np.float64]]:
     """Predict the test rows of a fold in every way, or take what is in the cache."""
-    o = fold.options
-    key = f"integers-{o.quantization_epochs}-{o.seed}-{o.recordings}-fold{fold.number}"
-    path = o.cache / f"{key}.joblib"
+    path = fold.path("integers")
     if not path.exists():
         torch.set_num_threads(1)
         predicted = _predict_fold(fold)
@@ -266,17 +282,16 @@ def predict_fold(fold: Fold) -> dict[str, NDArray[np.float64]]:
 
 
 def _predict_fold(fold: Fold) -> dict[str, NDArray[np.float64]]:
-    student = fold.fitted("student distilled")[-1]
+    student = fold.bench.fitted(STUDENT, fold.settings, fold.split)[-1]
     train, test = (
-        PPGWindower().fit_transform([fold.data.X[row] for row in rows])
-        for rows in (fold.train, fold.test)
+        PPGWindower().fit_transform([fold.bench.data.X[row] for row in rows])
+        for rows in (fold.split.train, fold.split.test)
     )
     case = Case(student.network_, train)
     predicted = {"float": student.predict(test)}
     for label, way in WAYS.items():
         predicted[label] = predict(way(case), test)
-    epochs = fold.options.quantization_epochs
-    if epochs:
+    if epochs := fold.epochs:
         network, ranges = fine_tuned(fold, train, 127)
         integers = quantize(lower(network, test.shape[1:]), ranges)
         predicted[f"99.995, {epochs} epochs of fine-tuning"] = predict(integers, test)
@@ -288,21 +303,22 @@ def _predict_fold(fold: Fold) -> dict[str, NDArray[np.float64]]:
 
 def cross_validate(options: argparse.Namespace) -> None:
     """Print the table over the five folds by subject."""
-    options.cache.mkdir(parents=True, exist_ok=True)
     data = load_folder(options.folder)
-    options.recordings = joblib.hash(data.recordings)[:8]
-    folds = [Fold(data, number, options) for number in range(N_FOLDS)]
+    bench = Bench(data, CONFIGURATIONS, options.cache)
+    settings = Settings(options.seed, options.epochs, options.teacher_epochs, options.batch_size)
+    epochs = options.quantization_epochs
+    folds = [Fold(bench, settings, split, epochs) for split in pooled_splits(data)]
     parts = Parallel(n_jobs=options.jobs)(delayed(predict_fold)(fold) for fold in folds)
     predicted = {label: np.empty(len(data.y)) for label in parts[0]}
     for fold, part in zip(folds, parts, strict=True):
         for label, values in part.items():
-            predicted[label][fold.test] = values
+            predicted[label][fold.split.test] = values
 
     def errors(values: Any) -> NDArray[np.float64]:
         of_subjects = group_mean_absolute_errors(data.y, values, data.groups)
         return np.array([*of_subjects.values()])
 
-    print(f"\n{data}, {N_FOLDS} folds by subject, seed {options.seed}.\n")
+    print(f"\n{data}, {len(folds)} folds by subject, seed {options.seed}.\n")
     print_table(predicted, errors)
 
 

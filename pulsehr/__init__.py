@@ -4,6 +4,7 @@ from pulsehr import baselines, datasets, exceptions, metrics, persistence, plott
 from pulsehr._version import __version__
 from pulsehr.firmware.microcontroller import MicrocontrollerModel, to_microcontroller
 from pulsehr.onnx_export import to_onnx
+from pulsehr.pretrained import load_pretrained
 from pulsehr.quantized import QuantizedStudentRegressor
 from pulsehr.recordings import Reading, Recording
 from pulsehr.student import DistilledStudentRegressor
@@ -24,6 +25,7 @@ __all__ = [
     "baselines",
     "datasets",
     "exceptions",
+    "load_pretrained",
     "metrics",
     "persistence",
     "plotting",

@@ -68,6 +68,7 @@ def ready_for_integers(
         lr=student.lr * LEARNING_RATE,
         lr_scheduler="cosine",
         dropout=0.0,
+        augmentation=None,
         warm_start=True,
     )
     tuner.network_ = trained.network

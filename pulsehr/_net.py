@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 from tqdm import tqdm
 
+from pulsehr._augmentation import augmented
 from pulsehr._checkpoints import EARLY_STOPPING, SCHEDULE, Checkpoint
 from pulsehr._gradients import Run, evaluate, gradients
 from pulsehr._optimization import optimizer, schedule, torch_device
@@ -28,21 +29,39 @@ class WindowDataset(Dataset):
     """Some rows of the windows and, row by row, all that the loss compares them with.
 
     A batch is ``({"windows": ..., "others": (weights, *lessons)}, labels)``, of which callbacks
-    of skorch take the labels and what the network says of the rest.
+    of skorch take the labels and what the network says of the rest. With an augmentation every
+    batch is altered anew, by draws of torch's own generator; then `teach`, if it is given, says
+    the lessons of what came of it.
     """
 
-    def __init__(self, windows: Any, targets: Sequence[Tensor], rows: NDArray[np.intp]) -> None:
+    def __init__(
+        self,
+        windows: Any,
+        targets: Sequence[Tensor],
+        rows: NDArray[np.intp],
+        augmentation: Mapping[str, float] | None = None,
+        teach: Callable[[Any], Sequence[NDArray[np.float64]]] | None = None,
+    ) -> None:
         self.windows = windows
         self.y, *self.others = targets
         self.rows = rows
+        self.augmentation = augmentation
+        self.teach = teach
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: Any) -> tuple[dict[str, Any], Tensor]:
         rows = self.rows[index]
-        others = tuple(values[rows] for values in self.others)
-        return {"windows": torch.from_numpy(self.windows[rows]), "others": others}, self.y[rows]
+        windows = torch.from_numpy(self.windows[rows])
+        y, *others = (values[rows] for values in (self.y, *self.others))
+        if self.augmentation:
+            told = windows, (y, *others), self.augmentation, torch.default_generator
+            windows, (y, *others) = augmented(*told)
+            if self.teach:
+                lessons = self.teach(windows.numpy())
+                others = [others[0], *(torch.from_numpy(np.float32(each)) for each in lessons)]
+        return {"windows": windows, "others": tuple(others)}, y
 
 
 class _EpochBar(Callback):

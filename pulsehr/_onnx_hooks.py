@@ -18,15 +18,17 @@ from sklearn.preprocessing import (
 )
 from sklearn.utils.validation import check_is_fitted
 
+from pulsehr import _onnx_methods
 from pulsehr._onnx_integers import integer_outputs
 from pulsehr._onnx_nodes import (
     DOUBLE,
     FLOAT,
     Nodes,
-    ints,
+    column,
     linear,
     network_outputs,
     spectral_peak,
+    std_of_log_scale,
     windower_outputs,
 )
 from pulsehr._uncertainty import n_outputs
@@ -38,6 +40,9 @@ from pulsehr.student import DistilledStudentRegressor
 from pulsehr.teacher import PulseTeacherRegressor
 from pulsehr.windows import PPGWindower
 
+#: Attribute by which `to_onnx` asks an estimator at the end of a pipeline for its second output.
+WITH_STD = "_onnx_with_std"
+
 #: The first operator set whose reductions take their axes as we write them.
 LEAST_OPSET = 18
 
@@ -47,7 +52,8 @@ def parser_of(estimator: Any) -> Callable[..., Any]:
     register()
 
     def parse(scope: Any = None, inputs: Any = None) -> list[tuple[str, Any]]:
-        return [("variable", _output_type(estimator, inputs[0]))]
+        names = ["variable", "std"] if hasattr(estimator, WITH_STD) else ["variable"]
+        return [(name, _output_type(estimator, inputs[0])) for name in names]
 
     return parse
 
@@ -67,7 +73,8 @@ def calculate_shapes(operator: Any) -> None:
         output.shape = [None, shape[0] * shape[1]] if estimator.flatten else [None, *shape]
     else:
         output.shape = [None, N_FEATURES if _is_transformer(operator) else 1]
-    operator.outputs[0].type = output
+    for variable in operator.outputs:
+        variable.type = output
 
 
 def convert(scope: Any, operator: Any, container: Any) -> None:
@@ -80,39 +87,45 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
         )
     x = nodes.add("Cast", operator.inputs[0].full_name, to=FLOAT)
     add = next(_NODES[kind] for kind in type(estimator).__mro__ if kind in _NODES)
-    y = add(nodes, operator, x)
-    nodes.add("Cast", y, output=operator.outputs[0].full_name, to=_element(operator))
+    # one output, or a second one if it is asked for
+    for y, output in zip(add(nodes, operator, x), operator.outputs, strict=True):
+        nodes.add("Cast", y, output=output.full_name, to=_element(operator))
 
 
-def _window_nodes(nodes: Nodes, operator: Any, x: str) -> str:
+def _window_nodes(nodes: Nodes, operator: Any, x: str) -> list[str]:
     windower = _estimator_of(operator)
-    return windower_outputs(nodes, windower, x, _n_times(windower, operator.inputs[0]))
+    return [windower_outputs(nodes, windower, x, _n_times(windower, operator.inputs[0]))]
 
 
-def _network_nodes(nodes: Nodes, operator: Any, x: str) -> str:
+def _network_nodes(nodes: Nodes, operator: Any, x: str) -> list[str]:
     estimator = _estimator_of(operator)
     shape = int(estimator.n_channels_), int(estimator.n_times_)
     features = network_outputs(nodes, estimator.network_, x, shape)
     if _is_transformer(operator):
-        return features
+        return [features]
     outputs = linear(nodes, estimator.network_.out, features)
     if n_outputs(estimator.network_) == 1:
-        return outputs
-    return nodes.add("Slice", outputs, ints(0), ints(1), ints(1))
+        return [outputs]
+    bpm = column(nodes, outputs, 0)
+    if len(operator.outputs) == 1:
+        return [bpm]
+    return [bpm, std_of_log_scale(nodes, column(nodes, outputs, 1), estimator.std_scale_)]
 
 
-def _peak_nodes(nodes: Nodes, operator: Any, x: str) -> str:
+def _peak_nodes(nodes: Nodes, operator: Any, x: str) -> list[str]:
     regressor = _estimator_of(operator)
-    return spectral_peak(nodes, regressor, x, _n_times(regressor, operator.inputs[0]))
+    return [spectral_peak(nodes, regressor, x, _n_times(regressor, operator.inputs[0]))]
 
 
-def _integer_nodes(nodes: Nodes, operator: Any, x: str) -> str:
+def _integer_nodes(nodes: Nodes, operator: Any, x: str) -> list[str]:
     integers = _estimator_of(operator)
-    return integer_outputs(nodes, integers.graph, x, integers.exact)
+    with_std = len(operator.outputs) > 1
+    return integer_outputs(nodes, integers.graph, x, integers.exact, with_std)
 
 
-def _quantized_nodes(nodes: Nodes, operator: Any, x: str) -> str:
-    return integer_outputs(nodes, quantized_graph(_estimator_of(operator)), x, exact=True)
+def _quantized_nodes(nodes: Nodes, operator: Any, x: str) -> list[str]:
+    graph, with_std = quantized_graph(_estimator_of(operator)), len(operator.outputs) > 1
+    return integer_outputs(nodes, graph, x, exact=True, with_std=with_std)
 
 
 class IntegerStep(RegressorMixin, BaseEstimator):
@@ -127,8 +140,10 @@ class IntegerStep(RegressorMixin, BaseEstimator):
         self.n_channels_, self.n_times_ = self.graph.input_shape
         return self
 
+    onnx_parser = _onnx_methods.onnx_parser
 
-_NODES: dict[type, Callable[[Nodes, Any, str], str]] = {
+
+_NODES: dict[type, Callable[[Nodes, Any, str], list[str]]] = {
     PPGWindower: _window_nodes,
     PulseTeacherRegressor: _network_nodes,
     DistilledStudentRegressor: _network_nodes,

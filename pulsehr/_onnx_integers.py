@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsehr._onnx_nodes import DOUBLE, FLOAT, Nodes, ints, mean_pool
+from pulsehr._onnx_nodes import DOUBLE, FLOAT, INT64, Nodes, column, ints, mean_pool
 from pulsehr.firmware.graph import Conv, Dense, MeanPool
-from pulsehr.firmware.integer import FLOAT32_EXACT, SATURATED_STEPS
+from pulsehr.firmware.integer import FLOAT32_EXACT, SATURATED_STEPS, power_of_two
 from pulsehr.firmware.quantization import (
     BPM_STEPS,
+    LOG2_STEPS,
     Format,
     Products,
     QuantizedGraph,
@@ -37,7 +38,9 @@ _HALF = np.float64(0.5)
 _NUDGE = 1 + 2.0**-40
 
 
-def integer_outputs(nodes: Nodes, graph: QuantizedGraph, x: str, exact: bool) -> str:
+def integer_outputs(
+    nodes: Nodes, graph: QuantizedGraph, x: str, exact: bool, with_std: bool = False
+) -> list[str]:
     """Add a network in integers.
 
     Parameters
@@ -50,11 +53,13 @@ def integer_outputs(nodes: Nodes, graph: QuantizedGraph, x: str, exact: bool) ->
         Float windows (n, n_channels, n_times), normalised, or rows.
     exact : bool
         Which form.
+    with_std : bool, default=False
+        Whether to add the standard deviation, of a network that has one.
 
     Returns
     -------
-    str
-        Heart rate (n, 1) in bpm, float.
+    list of str
+        Heart rate (n, 1) and, if wanted, standard deviation (n, 1) in bpm, float.
     """
     x = nodes.add("Reshape", x, ints(-1, 1, *graph.input_shape))
     if exact:
@@ -64,7 +69,21 @@ def integer_outputs(nodes: Nodes, graph: QuantizedGraph, x: str, exact: bool) ->
     table = _EXACT if exact else _STANDARD
     for layer in graph.layers:
         x = table[type(layer.layer)](nodes, layer, x)
-    return x if graph.n_outputs == 1 else nodes.add("Slice", x, ints(0), ints(1), ints(1))
+    if graph.n_outputs == 1:
+        return [x]
+    bpm = column(nodes, x, 0)
+    return [bpm, _std(nodes, graph, column(nodes, x, 1))] if with_std else [bpm]
+
+
+def _std(nodes: Nodes, graph: QuantizedGraph, x: str) -> str:
+    """Look up the standard deviation of a logarithm, which has few values between its bounds."""
+    assert graph.log2_std_bounds is not None
+    low, high = graph.log2_std_bounds
+    table = power_of_two(np.arange(low, high + 1, dtype=np.int32)) / BPM_STEPS
+    steps = nodes.add("Round", nodes.add("Mul", x, np.float32(LOG2_STEPS)))
+    kept = nodes.add("Clip", steps, np.float32(low), np.float32(high))
+    index = nodes.add("Cast", nodes.add("Sub", kept, np.float32(low)), to=INT64)
+    return nodes.add("Gather", np.float32(table), index, axis=0)
 
 
 def _input_integers(nodes: Nodes, source: Format, x: str) -> str:

@@ -15,15 +15,20 @@ from torch import Tensor, nn
 
 from pulsehr._cutting import FLAT
 from pulsehr.forms import (
-    InteractingStudent,
+    InteractingNetwork,
     RectifiedLinear,
     ScaledLinear,
-    TemporalTeacher,
 )
-from pulsehr.networks import DistilledStudent, PulseTeacher, RectifiedConv2d
+from pulsehr.networks import (
+    LOG_SCALE_BOUNDS,
+    STD_OF_LAPLACE,
+    DistilledStudent,
+    PulseTeacher,
+    RectifiedConv2d,
+)
 
 #: Element types of ONNX tensors, as ``onnx.TensorProto`` numbers them.
-FLOAT, DOUBLE = 1, 11
+FLOAT, INT64, DOUBLE = 1, 7, 11
 
 
 class Nodes:
@@ -137,6 +142,18 @@ def linear(nodes: Nodes, module: Any, x: str) -> str:
     return nodes.add("Relu", y) if isinstance(module, RectifiedLinear) else y
 
 
+def column(nodes: Nodes, x: str, index: int) -> str:
+    """Add the choice of a column of (n, n_columns): (n, 1)."""
+    return nodes.add("Slice", x, ints(index), ints(index + 1), ints(1))
+
+
+def std_of_log_scale(nodes: Nodes, x: str, std_scale: float) -> str:
+    """Add the standard deviation (bpm) of a Laplace distribution from the log of its scale."""
+    low, high = (np.float32(bound) for bound in LOG_SCALE_BOUNDS)
+    scale = nodes.add("Exp", nodes.add("Clip", x, low, high))
+    return nodes.add("Mul", scale, np.float32(STD_OF_LAPLACE * std_scale))
+
+
 def mean_pool(nodes: Nodes, x: str, size: int, n_times: int) -> tuple[str, int]:
     """Add means of groups of `size` times; return them and how many there are."""
     n_groups = -(-n_times // size)
@@ -228,26 +245,10 @@ def _layer_norm(nodes: Nodes, norm: Any, x: str) -> str:
     )
 
 
-def _over_time(nodes: Nodes, network: Any, x: str, n_channels: int, n_times: int) -> str:
-    """Let the time steps (n, n_times, width) attend to each other, and average them."""
-    together = nodes.add("Squeeze", _conv(nodes, network.conv4, x), ints(2))
-    tokens = nodes.add("Transpose", together, perm=[0, 2, 1])
-    encoder = network.encoder
-    tokens = nodes.add("Add", tokens, _array(encoder.places))
-    for layer in encoder.layers:
-        normed = _layer_norm(nodes, layer.attention_norm, tokens)
-        attended = _attended(nodes, layer.attention, normed, n_times, normed, n_times)
-        tokens = nodes.add("Add", tokens, attended)
-        hidden = _of_tokens(nodes, layer.hidden, _layer_norm(nodes, layer.norm, tokens))
-        tokens = nodes.add("Add", tokens, _of_tokens(nodes, layer.visible, hidden))
-    return nodes.add("ReduceMean", _layer_norm(nodes, encoder.norm, tokens), ints(1), keepdims=0)
-
-
 _HEADS: dict[type[nn.Module], Callable[[Nodes, Any, str, int, int], str]] = {
     PulseTeacher: _attention,
-    TemporalTeacher: _over_time,
     DistilledStudent: _across_modalities,
-    InteractingStudent: _across_modalities,
+    InteractingNetwork: _across_modalities,
 }
 
 

@@ -6,6 +6,8 @@ import copy
 import os
 import pickle
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,20 +18,28 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_memory
 from torch import nn
 
+from pulsehr._relations import relations_in
 from pulsehr._routing import is_fitted, passed_on
 from pulsehr._validation import TrainingRows
-from pulsehr.distillation import RELATIONS, DistillationLoss, LabelLoss
+from pulsehr.distillation import DistillationLoss, LabelLoss
 from pulsehr.exceptions import InterruptedFitWarning
 from pulsehr.networks import N_FEATURES
 
+#: What `lessons` of a student may be.
+LESSONS = ("once", "anew")
+
 
 def check_teaching(student: Any) -> None:
-    """Raise ValueError or TypeError if relation, teacher or memory are none."""
-    if student.relation not in RELATIONS:
+    """Raise ValueError or TypeError if relation, lessons, teacher or memory are none."""
+    if student.lessons not in LESSONS:
         raise ValueError(
-            f"DistilledStudentRegressor: relation must be one of {sorted(RELATIONS)}, "
-            f"got {student.relation!r}"
+            f"DistilledStudentRegressor: lessons must be one of {list(LESSONS)}, "
+            f"got {student.lessons!r}"
         )
+    try:
+        relations_in(student.relation)
+    except ValueError as error:
+        raise ValueError(f"DistilledStudentRegressor: {error}") from None
     if student.teacher is not None and not hasattr(student.teacher, "predict"):
         raise TypeError(
             f"DistilledStudentRegressor: teacher must be a regressor or None, "
@@ -38,7 +48,7 @@ def check_teaching(student: Any) -> None:
     if _compares_features(student) and not hasattr(student.teacher, "transform"):
         raise TypeError(
             f"DistilledStudentRegressor: teacher must have transform to give {N_FEATURES} "
-            f"features, got {student.teacher!r}: take another, or set prediction_weight=1"
+            f"features, got {student.teacher!r}: take another, or set relation='none'"
         )
     _memory(student)
 
@@ -88,7 +98,7 @@ def teacher_further(student: Any, rows: TrainingRows, metadata: dict[str, Any], 
 
 
 def lessons(student: Any, windows: Any) -> list[NDArray[np.float64]]:
-    """Return the teacher's heart rates (n,) and features (n, 32), once for all epochs."""
+    """Return the teacher's heart rates (n,), features (n, 32), and that these count (n,)."""
     if student.teacher_ is None:
         return []
     X = _as_taken(student.teacher_, windows)
@@ -100,7 +110,14 @@ def lessons(student: Any, windows: Any) -> list[NDArray[np.float64]]:
             f"DistilledStudentRegressor: the teacher's transform must give {N_FEATURES} features "
             f"a row, got shape {features.shape}"
         )
-    return [np.asarray(student.teacher_.predict(X)), features]
+    return [np.asarray(student.teacher_.predict(X)), features, np.ones(len(windows))]
+
+
+def teaching(student: Any) -> Callable[[Any], list[NDArray[np.float64]]] | None:
+    """Return what gives the lessons of altered windows, if they are given anew."""
+    if student.teacher_ is None or student.lessons == "once":
+        return None
+    return partial(lessons, student)
 
 
 def _as_taken(teacher: Any, windows: Any) -> Any:
@@ -128,7 +145,8 @@ def _memory(student: Any) -> Any:
 
 
 def _compares_features(student: Any) -> bool:
-    return student.teacher is not None and student.prediction_weight < 1
+    wanted = student.prediction_weight < 1 and {*relations_in(student.relation)} != {"none"}
+    return wanted and student.teacher is not None
 
 
 def _own_copy(student: Any, seed: int) -> Any:

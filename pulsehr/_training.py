@@ -65,6 +65,7 @@ def train(
     rows: TrainingRows,
     lessons: Sequence[NDArray[np.float64]],
     rng: np.random.RandomState,
+    teach: Callable[[Any], Sequence[NDArray[np.float64]]] | None = None,
 ) -> Trained:
     """Train a network as the parameters of its estimator say.
 
@@ -85,7 +86,10 @@ def train(
     lessons : sequence of ndarray of shape (n_windows, ...)
         What the teacher says of each row.
     rng : RandomState
-        Seeds the split, the initial weights, the order of batches and the dropout.
+        Seeds the split, the initial weights, the order of batches, how these are altered and the
+        dropout.
+    teach : callable, default=None
+        Maps altered windows to the lessons of them; None: lessons are those of the rows.
 
     Returns
     -------
@@ -109,7 +113,7 @@ def train(
     with _own_generator(seed):
         module = _network(estimator, network, rows, used[learn], start)
         targets = _targets(rows, lessons, used[learn], used[watch])
-        training = WindowDataset(rows.windows, targets, used[learn])
+        training = WindowDataset(rows.windows, targets, used[learn], estimator.augmentation, teach)
         validation = WindowDataset(rows.windows, targets, used[watch])
         net = skorch_net(estimator, module, criterion, validation, checkpoint).initialize()
         return _run(estimator, net, training, validation, checkpoint)
@@ -122,6 +126,7 @@ def train_further(
     rows: TrainingRows,
     lessons: Sequence[NDArray[np.float64]],
     rng: np.random.RandomState,
+    teach: Callable[[Any], Sequence[NDArray[np.float64]]] | None = None,
 ) -> Trained:
     """Pass once over all rows, going on from what the estimator has learnt, if anything.
 
@@ -133,7 +138,7 @@ def train_further(
     with _own_generator(seed):
         module = _network(estimator, network, rows, rows.used, _learnt(estimator))
         targets = _targets(rows, lessons, rows.used)
-        training = WindowDataset(rows.windows, targets, rows.used)
+        training = WindowDataset(rows.windows, targets, rows.used, estimator.augmentation, teach)
         nothing = WindowDataset(rows.windows, targets, rows.used[:0])
         no_file = Checkpoint(None, estimator)
         net = skorch_net(estimator, module, criterion, nothing, no_file, once=True).initialize()

@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
 )
 from skorch.callbacks import Callback
 
+from pulsehr._augmentation import EXPECTED, is_augmentation
 from pulsehr._lazy import LazyWindows
 from pulsehr._optimization import (
     OPTIMIZERS,
@@ -209,6 +210,7 @@ HYPERPARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "device": (is_device, "'auto', 'cpu', or a 'cuda', 'cuda:0', ... or 'mps' that is there"),
     "optimizer": (is_optimizer, f"one of {sorted(OPTIMIZERS)} or a callable"),
     "lr_scheduler": (is_schedule, f"one of {sorted(SCHEDULES)}, a callable or None"),
+    "augmentation": (is_augmentation, EXPECTED),
     "verbose": (_is_level, "an integer >= 0"),
     "callbacks": (_is_callbacks, "a list of skorch callbacks or None"),
     "checkpoint": (_is_folder, "a folder or None"),

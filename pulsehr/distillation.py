@@ -7,30 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-
-def softmax_relation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Compare features by the squared difference of their softmax.
-
-    Parameters
-    ----------
-    student, teacher : Tensor of shape (n_windows, n_features)
-        Features.
-    temperature : float
-        Divides the features before the softmax.
-
-    Returns
-    -------
-    Tensor of shape (n_windows,)
-        The mean squared difference of each window, at most ``2 / n_features``.
-    """
-    difference = torch.softmax(student / temperature, dim=1) - torch.softmax(
-        teacher / temperature, dim=1
-    )
-    return difference.square().mean(dim=1)
-
-
-#: How `DistilledStudentRegressor(relation=...)` compares features.
-RELATIONS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"softmax": softmax_relation}
+from pulsehr._relations import RELATIONS, relations_in
 
 
 def absolute_errors(output: tuple[Tensor, ...], bpm: Tensor) -> Tensor:
@@ -83,10 +60,11 @@ class DistillationLoss(nn.Module):
 
     ``g * (b * L1(student, y) + (1 - b) * L1(student, teacher)) + (1 - g) * relation`` in
     training; in evaluation the mean absolute error against the labels alone, so that early
-    stopping judges the heart rate. Each window counts with its weight.
+    stopping judges the heart rate. Each window counts with its weight. Relations between
+    windows are those within the windows that come together: the parts of a batch.
 
     With ``loss="laplace"`` both L1 are the negative log-likelihood of a Laplace distribution, whose
-    scale learns from the labels alone.
+    scale learns from the labels alone; the relation is divided by the scale, as the errors are.
 
     Parameters
     ----------
@@ -95,9 +73,9 @@ class DistillationLoss(nn.Module):
     prediction_weight : float
         The ``g`` of [1]_, from 0 to 1.
     relation : str
-        A key of `RELATIONS`.
+        A key of `RELATIONS`, or several with "+" between them, which add up.
     temperature : float
-        Of the relation.
+        Of the softmax.
     loss : str, default="l1"
         A key of `ERRORS`.
 
@@ -118,21 +96,30 @@ class DistillationLoss(nn.Module):
         super().__init__()
         self.label_weight = label_weight
         self.prediction_weight = prediction_weight
-        self.relation = RELATIONS[relation]
+        self.relations = [RELATIONS[name] for name in relations_in(relation)]
         self.temperature = temperature
         self.errors = ERRORS[loss]
 
     def forward(self, output: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
         """Compare the network's output with what labels and teacher say.
 
-        Targets are labels (n,), weights (n,), the teacher's bpm (n,) and features (n, 32).
+        Targets are labels (n,), weights (n,), the teacher's bpm (n,) and features (n, 32), and
+        whether these count (n,), 1 or 0: they do not where the window was altered to show another
+        heart rate than the teacher saw.
         """
-        y, weights, teacher_bpm, teacher_features = targets
+        y, weights, teacher_bpm, teacher_features, counts = targets
         if not self.training:
             return (weights * absolute_errors(output, y)).mean()
         b, g = self.label_weight, self.prediction_weight
         bpm, features, *log_scale = output
         as_given = (bpm, features, *(scale.detach() for scale in log_scale))
         prediction = b * self.errors(output, y) + (1 - b) * self.errors(as_given, teacher_bpm)
-        relation = self.relation(features, teacher_features, self.temperature)
+        shown = counts > 0
+        relation = torch.zeros_like(bpm)
+        for compare, worth in self.relations:
+            found = compare(features[shown], teacher_features[shown], self.temperature)
+            relation[shown] = relation[shown] + worth * found
+        # in the unit of the errors
+        for scale in as_given[2:]:
+            relation = relation * torch.exp(-scale)
         return (weights * (g * prediction + (1 - g) * relation)).mean()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from math import gcd
 from typing import Any
 
 import torch
@@ -16,14 +15,11 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from pulsehr.networks import (
-    MAX_HEADS,
     N_FEATURES,
     DistilledStudent,
     PulseTeacher,
     RectifiedConv2d,
     SharedConvolutions,
-    attend,
-    kept_factors,
     split_outputs,
 )
 
@@ -31,12 +27,9 @@ from pulsehr.networks import (
 #: Adam steps alike in all weights: in bpm itself they would have far to go.
 GAINS = (20.0, 1.0)
 
-#: Width across the modalities per filter of the last block: what two outputs and a whole number of
-#: words leave of the paper's 27,241 parameters.
-STUDENT_WIDTH = 7 / 8
-
-#: Sizes of the teacher's encoder: values of a time step, inside its two layers, and their dropout.
-ENCODER_WIDTH, FEED_FORWARD, ENCODER_LAYERS, ENCODER_DROPOUT = 96, 192, 2, 0.1
+#: Width across the modalities per filter of the last block: with the student's filters, what two
+#: outputs and a whole number of words leave of the paper's 27,241 parameters.
+JOINED_WIDTH = 7 / 8
 
 
 class RectifiedLinear(nn.Linear):
@@ -78,8 +71,10 @@ class ScaledLinear(nn.Linear):
         return linear(x, *self.folded())
 
 
-class InteractingStudent(SharedConvolutions):
+class InteractingNetwork(SharedConvolutions):
     """The paper's student with a ReLU where the modalities meet, and another on the features.
+
+    With more filters it is the better teacher too.
 
     In the paper's form all is linear after the shared convolutions: the heart rate is a sum of one
     term for each modality, and motion cannot say which part of the PPG to trust.
@@ -107,7 +102,7 @@ class InteractingStudent(SharedConvolutions):
         n_outputs: int = 1,
     ) -> None:
         super().__init__(filters, 3, (2, 3, 4), (4, 4, 2), dropout)
-        width = max(1, int(STUDENT_WIDTH * filters[-1]))
+        width = max(1, int(JOINED_WIDTH * filters[-1]))
         self.conv4 = RectifiedConv2d(filters[-1], width, kernel_size=(n_channels, 1))
         self.dense = RectifiedLinear(width * self.n_pooled(n_times), N_FEATURES)
         self.out = ScaledLinear(N_FEATURES, GAINS[:n_outputs])
@@ -118,107 +113,14 @@ class InteractingStudent(SharedConvolutions):
         return split_outputs(self.out(features), features)
 
 
-class _EncoderLayer(nn.Module):
-    """One layer of a transformer's encoder, normalised before each of its two parts ([1]_).
-
-    References
-    ----------
-    .. [1] Xiong et al., On Layer Normalization in the Transformer Architecture, ICML 2020.
-    """
-
-    def __init__(self, dropout: float) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.attention_norm = nn.LayerNorm(ENCODER_WIDTH)
-        self.attention = nn.MultiheadAttention(
-            ENCODER_WIDTH, gcd(ENCODER_WIDTH, MAX_HEADS), batch_first=True
-        )
-        self.norm = nn.LayerNorm(ENCODER_WIDTH)
-        self.hidden = RectifiedLinear(ENCODER_WIDTH, FEED_FORWARD)
-        self.visible = nn.Linear(FEED_FORWARD, ENCODER_WIDTH)
-
-    def forward(self, tokens: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Map tokens (n, t, width) to others of the same shape."""
-        normed = self.attention_norm(tokens)
-        tokens = tokens + self._drop(attend(self.attention, normed, normed), generator)
-        hidden = self._drop(self.hidden(self.norm(tokens)), generator)
-        return tokens + self._drop(self.visible(hidden), generator)
-
-    def _drop(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
-        p = self.dropout.p
-        if self.training and p and values.device.type == "cpu":
-            factors = kept_factors(values.numel(), values.dtype, p, generator)
-            return values * factors.view_as(values)
-        dropped: Tensor = self.dropout(values)
-        return dropped
-
-
-class _TemporalEncoder(nn.Module):
-    """Attention over time steps: a learnt place, layers of an encoder, and the mean over time."""
-
-    def __init__(self, n_steps: int, dropout: float) -> None:
-        super().__init__()
-        self.places = nn.Parameter(torch.zeros(n_steps, ENCODER_WIDTH))
-        self.layers = nn.ModuleList(_EncoderLayer(dropout) for _ in range(ENCODER_LAYERS))
-        self.norm = nn.LayerNorm(ENCODER_WIDTH)
-
-    def forward(self, tokens: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Map tokens (n, n_steps, width) to their summary (n, width)."""
-        tokens = tokens + self.places
-        for layer in self.layers:
-            tokens = layer(tokens, generator)
-        summary: Tensor = self.norm(tokens).mean(1)
-        return summary
-
-
-class TemporalTeacher(SharedConvolutions):
-    """The paper's shared convolutions, then attention over time in the place of that over maps.
-
-    The modalities meet in a convolution with a ReLU; the encoder then compares time steps.
-
-    Parameters
-    ----------
-    n_channels, n_times : int
-        Shape of a window.
-    filters : tuple of 3 int
-        Output channels of the blocks.
-    dropout : float
-        Dropout after each pool; in the encoder it is at most 0.1.
-    n_outputs : {1, 2}
-        1: the heart rate. 2: also the logarithm of the scale.
-    """
-
-    form = "temporal"
-
-    def __init__(
-        self,
-        n_channels: int = 4,
-        n_times: int = 256,
-        filters: tuple[int, int, int] = (32, 48, 64),
-        dropout: float = 0.1,
-        n_outputs: int = 1,
-    ) -> None:
-        super().__init__(filters, 5, (2, 2, 2), (4, 2, 2), dropout)
-        self.conv4 = RectifiedConv2d(filters[-1], ENCODER_WIDTH, kernel_size=(n_channels, 1))
-        self.encoder = _TemporalEncoder(self.n_pooled(n_times), min(dropout, ENCODER_DROPOUT))
-        self.dense = RectifiedLinear(ENCODER_WIDTH, N_FEATURES)
-        self.out = ScaledLinear(N_FEATURES, GAINS[:n_outputs])
-
-    def head(self, maps: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
-        """Return what `forward` does of maps (n, filters[2], n_channels, n_pooled)."""
-        tokens = self.conv4(maps)[:, :, 0].transpose(1, 2)
-        features = self.dense(self.encoder(tokens, generator))
-        return split_outputs(self.out(features), features)
-
-
-Teacher = type[PulseTeacher] | type[TemporalTeacher]
-Student = type[DistilledStudent] | type[InteractingStudent]
+Teacher = type[PulseTeacher] | type[InteractingNetwork]
+Student = type[DistilledStudent] | type[InteractingNetwork]
 
 #: What ``network`` of `PulseTeacherRegressor` may be.
-TEACHERS: dict[str, Teacher] = {form.form: form for form in (PulseTeacher, TemporalTeacher)}
+TEACHERS: dict[str, Teacher] = {form.form: form for form in (PulseTeacher, InteractingNetwork)}
 
 #: What ``network`` of `DistilledStudentRegressor` may be.
-STUDENTS: dict[str, Student] = {form.form: form for form in (DistilledStudent, InteractingStudent)}
+STUDENTS: dict[str, Student] = {form.form: form for form in (DistilledStudent, InteractingNetwork)}
 
 #: Outputs of the network that a loss needs.
 N_OUTPUTS = {"l1": 1, "laplace": 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,12 +13,18 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from pulsehr._onnx_hooks import LEAST_OPSET, IntegerStep, name_of, register
+from pulsehr._onnx_hooks import LEAST_OPSET, WITH_STD, IntegerStep, name_of, register
 from pulsehr._rows import readings_in
+from pulsehr._uncertainty import n_outputs
 from pulsehr._version import __version__
 from pulsehr.baselines import SpectralPeakRegressor
 from pulsehr.firmware.microcontroller import MicrocontrollerModel
+from pulsehr.quantized import QuantizedStudentRegressor
+from pulsehr.student import DistilledStudentRegressor
+from pulsehr.teacher import PulseTeacherRegressor
 from pulsehr.windows import PPGWindower
+
+_NETWORKS = (PulseTeacherRegressor, DistilledStudentRegressor, QuantizedStudentRegressor)
 
 #: The default operator set: the first with int16, known to every version that the extra allows.
 DEFAULT_OPSET = 21
@@ -38,8 +45,9 @@ def to_onnx(
 ) -> Any:
     """Convert a fitted estimator, a pipeline or an integer student to ONNX.
 
-    The model takes any number of windows and returns the heart rates ``variable`` (n, 1) in bpm.
-    Cutting windows from recordings is not part of it. Save it by
+    The model takes any number of windows and returns the heart rates ``variable`` (n, 1) in bpm
+    and, of a network with ``loss="laplace"`` at the end of the pipeline, their standard deviations
+    ``std``. Cutting windows from recordings is not part of it. Save it by
     ``onnx.save(model, "heart_rate.onnx")``.
 
     Parameters
@@ -100,7 +108,7 @@ def to_onnx(
         check_is_fitted(estimator)
     example = _example(estimator, X)
     register()
-    estimator = _without_passthrough(estimator)
+    estimator = _asked_for_std(_without_passthrough(estimator))
     with _who_has_no_form():
         model = skl2onnx.to_onnx(estimator, example, target_opset=target_opset)
     _write_card(model, {**_facts(estimator, example), **card})
@@ -179,6 +187,20 @@ def _without_passthrough(estimator: Any) -> Any:
         return estimator
     steps = [(n, step) for n, step in estimator.steps if step not in (None, "passthrough")]
     return Pipeline(steps)
+
+
+def _asked_for_std(estimator: Any) -> Any:
+    """Return a copy whose last step is asked for standard deviations, if its network has them."""
+    if isinstance(estimator, Pipeline):
+        *before, (name, last) = estimator.steps
+        return Pipeline([*before, (name, _asked_for_std(last))])
+    has_std = isinstance(estimator, IntegerStep) and estimator.graph.n_outputs == 2
+    if isinstance(estimator, _NETWORKS):  # meta-estimators pass on heart rates alone
+        has_std = n_outputs(estimator.network_) == 2
+    if has_std:
+        estimator = copy.copy(estimator)
+        setattr(estimator, WITH_STD, True)
+    return estimator
 
 
 def _steps(estimator: Any) -> Iterator[Any]:

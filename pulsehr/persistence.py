@@ -3,6 +3,7 @@
 #: What `skops.io.load(file, trusted=TRUSTED_TYPES)` has to trust to read a fitted pipeline of
 #: pulsehr: beside these there are only arrays, numbers, texts and scikit-learn's own classes.
 TRUSTED_TYPES = [
+    "pulsehr.baselines.MotionAwareSpectralRegressor",
     "pulsehr.baselines.SpectralPeakRegressor",
     "pulsehr.quantized.QuantizedStudentRegressor",
     "pulsehr.student.DistilledStudentRegressor",

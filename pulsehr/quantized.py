@@ -72,6 +72,7 @@ class QuantizedStudentRegressor(RegressorMixin, BaseEstimator):
 
     # passed on to the student, which asks for them
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
+    __metadata_request__predict: ClassVar[dict[str, bool]] = {"return_std": True}
 
     def __init__(self, student: Any = None, percentile: float = PERCENTILE) -> None:
         self.student = student

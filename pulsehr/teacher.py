@@ -81,13 +81,22 @@ class PulseTeacherRegressor(
         fit, called again after a crash, goes on where it stopped and ends with the same result;
         a fit that had ended comes back at once. Each fit has a file of its own. Needs an
         integer `random_state`.
-    network : {"paper", "temporal"}, default="paper"
-        Form of the network. "temporal" lets the modalities meet in a convolution and then
-        compares time steps by attention (276,977 parameters).
+    network : {"paper", "interacting"}, default="paper"
+        Form of the network. "interacting" is that of `DistilledStudentRegressor`, here wider:
+        the modalities meet in a convolution with a ReLU, without attention.
     loss : {"l1", "laplace"}, default="l1"
         What is minimised: the mean absolute error, or the negative log-likelihood of a Laplace
         distribution whose mean and scale the network gives, for ``predict(X, return_std=True)``.
         Early stopping watches the mean absolute error either way.
+    augmentation : dict of str to float, default=None
+        How training windows are altered, anew in every batch, by name and strength. Shares of
+        windows, from 0 to 1: "rotate" (acceleration turned as if the sensor sat otherwise),
+        "polarity" (PPG upside down), "contact" (PPG lost for a sixteenth to a third of the
+        window) and "cadence" (motion of another window, and an artefact of it in the PPG).
+        "stretch": time and heart rate faster or slower by up to this, at most 1, but from 30 to
+        220 bpm, for rates that the labels lack. "gain": standard deviation of the logarithm of a
+        factor of the acceleration. "noise": white noise on the PPG, in its standard deviations,
+        at most. The PPG keeps its mean and standard deviation. None: nothing.
 
     Attributes
     ----------
@@ -128,6 +137,7 @@ class PulseTeacherRegressor(
 
     # early stopping is only honest if it knows the subjects: they are asked for by default
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
+    __metadata_request__predict: ClassVar[dict[str, bool]] = {"return_std": True}
 
     def __init__(
         self,
@@ -150,6 +160,7 @@ class PulseTeacherRegressor(
         checkpoint: Any = None,
         network: str = "paper",
         loss: str = "l1",
+        augmentation: dict[str, float] | None = None,
     ) -> None:
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -170,6 +181,7 @@ class PulseTeacherRegressor(
         self.checkpoint = checkpoint
         self.network = network
         self.loss = loss
+        self.augmentation = augmentation
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None

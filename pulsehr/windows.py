@@ -186,8 +186,16 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         self._check_parameters()
         rows = self._rows(X, reset=False)
         if rows.shape[1] != self.n_channels_:
+            hint = ""
+            if isinstance(rows, LazyWindows):
+                lack = "lack" if rows.shape[1] == 1 else "have"
+                hint = (
+                    f": these recordings {lack} acceleration (acc, acc_rate), those of fit did "
+                    f"not: take recordings like those of fit, or fit on such as these"
+                )
             raise ValueError(
-                f"PPGWindower: expected {self.n_channels_} channels as in fit, got {rows.shape[1]}"
+                f"PPGWindower: expected {self.n_channels_} channels as in fit, got "
+                f"{rows.shape[1]}{hint}"
             )
         return self._finish(rows)
 

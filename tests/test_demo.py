@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
-COLUMNS = ["FFT peak", "teacher", "student alone", "student distilled", "int8 student"]
+COLUMNS = [
+    "FFT peak",
+    "teacher",
+    "student alone",
+    "student distilled",
+    "int8 student",
+    "pretrained",
+]
 SUBJECTS = [f"synthetic_{index:02d}" for index in range(4)]
 
 
@@ -61,6 +68,10 @@ def test_table_has_an_error_of_every_model_for_every_subject(demo):
     assert [len(row) for row in errors] == [len(COLUMNS)] * len(rows)
     means = [sum(column) / len(SUBJECTS) for column in zip(*errors[:-1], strict=True)]
     assert errors[-1] == pytest.approx(means, abs=0.011)
+
+
+def test_the_pretrained_student_is_told_from_those_that_were_fitted(demo):
+    assert "pretrained: load_pretrained('student') as it comes, not fitted" in demo[1]
 
 
 def test_picture_is_written(demo):

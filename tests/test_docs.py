@@ -35,7 +35,7 @@ def public_names():
 
 
 #: Modules whose names are for the package itself, though DESIGN gives them no underscore.
-INTERNAL = {"distillation", "firmware", "networks", "recordings", "onnx_export"}
+INTERNAL = {"distillation", "firmware", "forms", "networks", "recordings", "onnx_export"}
 
 
 def listed_names():

@@ -18,7 +18,7 @@ from pulsehr import (
     QuantizedStudentRegressor,
     Recording,
 )
-from pulsehr.baselines import SpectralPeakRegressor
+from pulsehr.baselines import MotionAwareSpectralRegressor, SpectralPeakRegressor
 from pulsehr.datasets import make_recordings
 
 SMALL = {"max_epochs": 1, "filters": (2, 3, 4), "batch_size": 16, "random_state": 0, "verbose": 0}
@@ -27,6 +27,7 @@ REGRESSORS = {
     "student": DistilledStudentRegressor(**SMALL),
     "distilled": DistilledStudentRegressor(teacher=PulseTeacherRegressor(**SMALL), **SMALL),
     "FFT peak": SpectralPeakRegressor(),
+    "motion-aware": MotionAwareSpectralRegressor(),
     "quantized": QuantizedStudentRegressor(
         DistilledStudentRegressor(**SMALL, quantization_epochs=1)
     ),

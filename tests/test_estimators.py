@@ -368,7 +368,18 @@ def test_bad_hyperparameters_are_refused(estimator, name, value, expected, rows)
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
-        ({"relation": "none"}, ValueError, r"relation must be one of \['softmax'\], got 'none'"),
+        (
+            {"relation": "cosine"},
+            ValueError,
+            r"relation must be one of \['softmax', .* got 'cosine'",
+        ),
+        ({"relation": "angle+"}, ValueError, r"relation must be .* a sum such .* got 'angle\+'"),
+        ({"relation": None}, ValueError, "relation must be .* got None"),
+        (
+            {"lessons": "twice"},
+            ValueError,
+            r"lessons must be one of \['once', 'anew'\], got 'twice'",
+        ),
         ({"label_weight": 1.5}, ValueError, "label_weight must be a number from 0 to 1, got 1.5"),
         ({"temperature": 0}, ValueError, "temperature must be a number > 0, got 0"),
         ({"teacher": "PULSE"}, TypeError, "teacher must be a regressor or None, got 'PULSE'"),

@@ -25,7 +25,7 @@ from pulsehr.exceptions import InterruptedFitWarning
 from pulsehr.firmware.integer import quantize_windows, run_layer
 from pulsehr.firmware.lowering import quantized_graph
 from pulsehr.firmware.quantization import Format
-from pulsehr.forms import InteractingStudent
+from pulsehr.forms import InteractingNetwork
 from pulsehr.networks import DistilledStudent
 
 FORMS = {
@@ -119,7 +119,7 @@ def test_tuning_keeps_heart_rates_and_scales():
 
 def test_the_rounded_network_with_a_gain_is_near_the_float_one(rows):
     student = DistilledStudentRegressor(**SMALL, **FORMS["with scale"]).fit(*rows)
-    assert isinstance(student.network_, InteractingStudent)
+    assert isinstance(student.network_, InteractingNetwork)
     with torch.no_grad():
         bpm, _, log_scale = rounded_of(student)(torch.from_numpy(rows[0]))
     expected_bpm, std = student.predict(rows[0], return_std=True)

@@ -12,16 +12,15 @@ from pulsehr.firmware.lowering import lower
 from pulsehr.forms import (
     STUDENTS,
     TEACHERS,
-    InteractingStudent,
+    InteractingNetwork,
     ScaledLinear,
-    TemporalTeacher,
     chosen,
 )
 from pulsehr.networks import DistilledStudent, PulseTeacher
 
 
 def test_the_student_costs_no_more_than_the_papers():
-    network = InteractingStudent(n_outputs=2)
+    network = InteractingNetwork(n_outputs=2)
     assert sum(weights.numel() for weights in network.parameters()) <= 27_241
     graph = lower(network, (4, 256))
     sources = [graph.shapes[name] for name in ("input", *(layer.name for layer in graph.layers))]
@@ -29,10 +28,9 @@ def test_the_student_costs_no_more_than_the_papers():
     assert macs <= 3_400_000
 
 
-@pytest.mark.parametrize("form", [InteractingStudent, TemporalTeacher])
-def test_channels_interact(form):
+def test_channels_interact():
     torch.manual_seed(0)
-    network = form(4, 64, (4, 6, 8)).eval()
+    network = InteractingNetwork(4, 64, (4, 6, 8)).eval()
     a, b = torch.randn(2, 6, 4, 64)
 
     def swapped(*channels):
@@ -42,28 +40,6 @@ def test_channels_interact(form):
 
     both, apart = swapped(0, 1) - swapped(), swapped(0) + swapped(1) - 2 * swapped()
     assert (both - apart).abs().max() > 1e-3
-
-
-def test_the_teacher_knows_the_order_in_time():
-    torch.manual_seed(0)
-    network = TemporalTeacher(1, 64, (2, 3, 4)).eval()
-    maps = torch.randn(3, 4, 1, network.n_pooled(64))
-    with torch.no_grad():
-        # before it has learnt places it knows none
-        torch.testing.assert_close(network.head(maps)[0], network.head(maps.flip(3))[0])
-        network.encoder.places.normal_()
-        assert (network.head(maps)[0] - network.head(maps.flip(3))[0]).abs().min() > 1e-3
-
-
-def test_dropout_of_the_encoder_repeats_with_its_generator():
-    torch.manual_seed(0)
-    network = TemporalTeacher(1, 64, (2, 3, 4), dropout=0.5).train()
-    maps = torch.randn(3, 4, 1, network.n_pooled(64))
-    seeds = (3, 3, 4)
-    one, other, third = (network.head(maps, torch.Generator().manual_seed(s))[0] for s in seeds)
-    assert torch.equal(one, other)
-    assert not torch.equal(one, third)
-    assert torch.equal(network.eval().head(maps)[0], network.head(maps)[0])
 
 
 def test_a_gain_is_folded_into_weights_and_biases():
@@ -81,7 +57,7 @@ def test_forms_are_chosen_by_name():
     assert type(chosen(PulseTeacherRegressor(), TEACHERS)(1, 64, (2, 3, 4), 0.1)) is PulseTeacher
     student = DistilledStudentRegressor(network="interacting", loss="laplace")
     network = chosen(student, STUDENTS)(1, 64, (2, 3, 4), 0.1)
-    assert type(network) is InteractingStudent
+    assert type(network) is InteractingNetwork
     assert len(network.out.bias) == 2
     paper = chosen(DistilledStudentRegressor(), STUDENTS)(1, 64, (2, 3, 4), 0.1)
     assert type(paper) is DistilledStudent
@@ -90,7 +66,10 @@ def test_forms_are_chosen_by_name():
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
-        (PulseTeacherRegressor(network="big"), r"network must be one of \['paper', 'temporal'\]"),
+        (
+            PulseTeacherRegressor(network="big"),
+            r"network must be one of \['interacting', 'paper'\]",
+        ),
         (DistilledStudentRegressor(network=3), r"one of \['interacting', 'paper'\], got 3"),
         (
             DistilledStudentRegressor(loss="l2"),

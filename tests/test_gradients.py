@@ -80,7 +80,7 @@ def test_the_loss_of_a_distillation_is_that_of_the_batch():
     torch.manual_seed(0)
     network = DistilledStudent(2, 40, (4, 6, 8), dropout=0).train()
     windows, (y, weights) = batch(2 * PART + 3)
-    targets = (y, weights, y + 1, torch.randn(len(y), 32))
+    targets = (y, weights, y + 1, torch.randn(len(y), 32), torch.ones(len(y)))
     criterion = DistillationLoss(0.5, 0.6, "softmax", 1.0)
     loss, *_ = gradients(network, criterion, windows, targets)
     torch.testing.assert_close(loss, criterion(network(windows), targets).detach())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from pulsehr.forms import InteractingStudent, TemporalTeacher
+from pulsehr.forms import InteractingNetwork
 from pulsehr.networks import (
     LOG_SCALE_BOUNDS,
     DistilledStudent,
@@ -19,7 +19,7 @@ from pulsehr.networks import (
 )
 
 PAPERS = {"teacher": PulseTeacher, "student": DistilledStudent}
-NETWORKS = {**PAPERS, "temporal": TemporalTeacher, "interacting": InteractingStudent}
+NETWORKS = {**PAPERS, "interacting": InteractingNetwork}
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("teacher", 131_825), ("student", 27_241)])

@@ -44,8 +44,14 @@ REGRESSORS = [PulseTeacherRegressor, DistilledStudentRegressor]
 
 
 @pytest.fixture(scope="module")
-def run(missing: Callable[[str], Any]) -> Callable[..., np.ndarray]:
-    """Check a model and run it on X."""
+def run(outputs_of) -> Callable[..., np.ndarray]:
+    """Check a model and run it on X: its first output."""
+    return lambda model, X: outputs_of(model, X)[0]
+
+
+@pytest.fixture(scope="module")
+def outputs_of(missing: Callable[[str], Any]) -> Callable[..., list[np.ndarray]]:
+    """Check a model and run it on X: all its outputs."""
     try:
         import onnx
         import onnxruntime
@@ -53,14 +59,14 @@ def run(missing: Callable[[str], Any]) -> Callable[..., np.ndarray]:
     except ImportError as error:
         missing(f'{error}: pip install "pulsehr[onnx]"')
 
-    def run_model(model: Any, X: np.ndarray) -> np.ndarray:
+    def run_model(model: Any, X: np.ndarray) -> list[np.ndarray]:
         onnx.checker.check_model(model, full_check=True)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        return session.run(None, {"X": X})[0]
+        return session.run(None, {"X": X})
 
     return run_model
 
@@ -141,7 +147,7 @@ def test_a_network_gives_what_predict_gives_at_every_batch_size(run, regressor, 
 @pytest.mark.parametrize("shape", [(4, 256), (1, 64), (2, 37), (2, 1)])
 @pytest.mark.parametrize(
     ("regressor", "form"),
-    [(PulseTeacherRegressor, "temporal"), (DistilledStudentRegressor, "interacting")],
+    [(PulseTeacherRegressor, "interacting"), (DistilledStudentRegressor, "interacting")],
 )
 def test_other_forms_and_losses_give_the_heart_rate(run, regressor, form, shape, loss):
     estimator = fitted(regressor, shape, network=form, loss=loss)
@@ -154,6 +160,60 @@ def test_other_forms_and_losses_give_the_heart_rate(run, regressor, form, shape,
     y = run(to_onnx(estimator), X)
     assert y.shape == (20, 1)
     np.testing.assert_allclose(y[:, 0], expected, rtol=0, atol=BPM)
+    np.testing.assert_allclose(run(plain(estimator, X[:1]), X)[:, 0], expected, rtol=0, atol=BPM)
+
+
+@pytest.mark.parametrize("form", ["teacher", "student", "interacting"])
+@pytest.mark.parametrize("within", ["alone", "pipeline"])
+def test_the_second_output_is_the_std(outputs_of, form, within):
+    regressor = PulseTeacherRegressor if form[0] == "t" else DistilledStudentRegressor
+    network = {"network": form} if form in ("interacting") else {}
+    X = raw_windows(30)
+    model = small(regressor, loss="laplace", **network)
+    if within == "pipeline":
+        model = make_pipeline(PPGWindower(), "passthrough", model)
+    fitted = model.fit(X, np.linspace(60, 120, 30))
+    bpm, std = outputs_of(to_onnx(fitted), X)
+    expected_bpm, expected_std = fitted.predict(X, return_std=True)
+    assert bpm.shape == std.shape == (30, 1)
+    tolerance = {"atol": BPM} if within == "pipeline" else {"atol": 0.01}  # of offsets of 5000
+    np.testing.assert_allclose(bpm[:, 0], expected_bpm, rtol=0, **tolerance)
+    np.testing.assert_allclose(std[:, 0], expected_std, rtol=1e-4, **tolerance)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_integers_have_their_std_too(outputs_of, exact):
+    windows = normal_windows(60, (2, 37), seed=1)
+    student = fitted(DistilledStudentRegressor, (2, 37), network="interacting", loss="laplace")
+    with torch.no_grad():
+        features = student.network_(torch.from_numpy(windows))[1]
+        student.network_.out.bias[1] = 0
+        log_scale = student.network_.out(features)[:, 1]
+        student.network_.out.weight[1] *= 2 / log_scale.std()
+        student.network_.out.bias[1] = 1 - 2 * log_scale.median() / log_scale.std()
+        student.network_.out.weight[0] /= 20
+    integers = QuantizedStudentRegressor(FrozenEstimator(student)).fit(windows)
+    model = to_microcontroller(integers)
+    expected_bpm, expected_std = model.predict(windows, return_std=True)
+    assert len(set(expected_std.tolist())) > 10
+    bpm, std = outputs_of(to_onnx(model, exact=exact), windows)
+    if exact:
+        np.testing.assert_array_equal(bpm[:, 0], expected_bpm)
+        np.testing.assert_array_equal(std[:, 0], expected_std)
+        bpm, std = outputs_of(to_onnx(integers), windows)
+        np.testing.assert_array_equal(std[:, 0], expected_std)
+    else:
+        assert np.abs(std[:, 0] / expected_std - 1).mean() < 0.2  # a spread of e**2
+
+
+def test_in_the_middle_and_in_a_meta_estimator_there_is_one_output(outputs_of):
+    X, y = normal_windows(24, (2, 37)), np.linspace(60, 120, 24)
+    student = small(DistilledStudentRegressor, loss="laplace")
+    middle = make_pipeline(FrozenEstimator(student.fit(X, y)), Ridge()).fit(X, y)
+    voting = VotingRegressor([("a", student), ("b", student)]).fit(X.reshape(24, -1), y)
+    for model, given in ((middle, X), (voting, X.reshape(24, -1))):
+        (found,) = outputs_of(to_onnx(model, given), given)
+        np.testing.assert_allclose(found.ravel(), model.predict(given).ravel(), atol=1e-3)
 
 
 @pytest.mark.parametrize("regressor", REGRESSORS)

@@ -26,7 +26,7 @@ from pulsehr import (
     PulseTeacherRegressor,
     QuantizedStudentRegressor,
 )
-from pulsehr.baselines import SpectralPeakRegressor
+from pulsehr.baselines import MotionAwareSpectralRegressor, SpectralPeakRegressor
 from pulsehr.exceptions import VersionWarning
 from pulsehr.persistence import TRUSTED_TYPES
 
@@ -58,6 +58,7 @@ def pipelines():
             DistilledStudentRegressor(**SMALL, n_channels=2),
         ),
         "FFT peak": make_pipeline(PPGWindower(), SpectralPeakRegressor()),
+        "motion-aware": make_pipeline(PPGWindower(), MotionAwareSpectralRegressor()),
         "integers": make_pipeline(
             PPGWindower(), QuantizedStudentRegressor(DistilledStudentRegressor(**SMALL))
         ),

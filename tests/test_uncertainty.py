@@ -6,19 +6,27 @@ import pickle
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from pulsehr import DistilledStudentRegressor, PulseTeacherRegressor
+from pulsehr import (
+    DistilledStudentRegressor,
+    PulseTeacherRegressor,
+    QuantizedStudentRegressor,
+    to_microcontroller,
+)
 from pulsehr._splitting import hold_out
 from pulsehr._uncertainty import std_scale
 from pulsehr._validation import TrainingRows
 from pulsehr.distillation import DistillationLoss, LabelLoss
 from pulsehr.firmware.lowering import lower
 from pulsehr.networks import LOG_SCALE_BOUNDS
+from pulsehr.persistence import TRUSTED_TYPES
 
 SMALL = {
     "max_epochs": 3,
@@ -30,11 +38,11 @@ SMALL = {
 }
 ESTIMATORS = {
     "teacher": PulseTeacherRegressor(**SMALL),
-    "temporal": PulseTeacherRegressor(**SMALL, network="temporal"),
+    "wide teacher": PulseTeacherRegressor(**SMALL, network="interacting"),
     "student": DistilledStudentRegressor(**SMALL),
     "interacting": DistilledStudentRegressor(**SMALL, network="interacting"),
     "distilled": DistilledStudentRegressor(
-        PulseTeacherRegressor(**SMALL, network="temporal"), **SMALL, network="interacting"
+        PulseTeacherRegressor(**SMALL, network="interacting"), **SMALL, network="interacting"
     ),
 }
 every_estimator = pytest.mark.parametrize(
@@ -64,7 +72,8 @@ def test_the_loss_is_the_likelihood_of_a_laplace_distribution():
 def test_the_scale_learns_from_labels_and_not_from_the_teacher():
     log_scale = torch.tensor([1.0], requires_grad=True)
     output = (torch.tensor([70.0]), torch.zeros(1, 32), log_scale)
-    targets = (torch.tensor([76.0]), torch.ones(1), torch.tensor([75.0]), torch.zeros(1, 32))
+    heart_rates, ones = (torch.tensor([76.0]), torch.tensor([75.0])), torch.ones(1)
+    targets = (heart_rates[0], ones, heart_rates[1], torch.zeros(1, 32), ones)
     found = []
     for weight in (0.0, 0.5, 1.0):
         loss = DistillationLoss(weight, 1.0, "softmax", 1.0, "laplace")(output, targets)
@@ -191,11 +200,47 @@ def test_a_network_without_scales_says_how_to_get_them(estimator, rows):
         estimator(**settings).predict(windows, return_std=True)
 
 
-def test_a_pipeline_passes_the_question_on(rows):
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("name", ["wide teacher", "student", "integers"])
+def test_a_pipeline_passes_the_question_on(name, routing, rows):
     windows, y, _ = rows
-    pipe = make_pipeline(FunctionTransformer(), clone(ESTIMATORS["student"])).fit(windows, y)
-    bpm, std = pipe.predict(windows, return_std=True)
+    integers = QuantizedStudentRegressor(ESTIMATORS["student"])
+    estimator = integers if name == "integers" else ESTIMATORS[name]
+    with sklearn.config_context(enable_metadata_routing=routing):
+        pipe = make_pipeline(FunctionTransformer(), clone(estimator)).fit(windows, y)
+        bpm, std = pipe.predict(windows, return_std=True)
+        np.testing.assert_array_equal(pipe.predict(windows), bpm)
     assert bpm.shape == std.shape
+
+
+def test_integers_give_the_std_of_the_firmware(rows):
+    windows, y, _ = rows
+    student = clone(ESTIMATORS["interacting"]).fit(windows, y)
+    integers = QuantizedStudentRegressor(FrozenEstimator(student)).fit(windows)
+    bpm, std = integers.predict(windows, return_std=True)
+    model = to_microcontroller(integers)
+    for found, expected in zip((bpm, std), model.predict(windows, return_std=True), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(std, student.predict(windows, return_std=True)[1], rtol=0.05)
+    assert (std * 256 % 1 == 0).all()
+
+
+def test_integers_of_a_student_without_scales_have_none(rows):
+    windows, y, _ = rows
+    student = DistilledStudentRegressor(**{**SMALL, "loss": "l1"})
+    integers = QuantizedStudentRegressor(student).fit(windows, y)
+    with pytest.raises(ValueError, match=r"QuantizedStudentRegressor: return_std=True needs"):
+        integers.predict(windows, return_std=True)
+
+
+def test_a_skops_file_holds_the_std(rows):
+    skops_io = pytest.importorskip("skops.io", reason='pip install "pulsehr[skops]"')
+    windows, y, _ = rows
+    fitted = clone(ESTIMATORS["interacting"]).fit(windows, y)
+    restored = skops_io.loads(skops_io.dumps(fitted), trusted=TRUSTED_TYPES)
+    np.testing.assert_array_equal(
+        restored.predict(windows, return_std=True), fitted.predict(windows, return_std=True)
+    )
 
 
 @pytest.mark.parametrize("name", ["student", "interacting"])

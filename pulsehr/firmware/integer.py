@@ -139,9 +139,8 @@ def power_of_two(log2_q8: NDArray[np.int32]) -> NDArray[np.int32]:
     --------
     >>> import numpy as np
     >>> from pulsehr.firmware.integer import power_of_two
-    >>> power_of_two(np.array([-2048, 0, 128, 256, 3840])) / 256
-    array([3.90625000e-03, 1.00000000e+00, 1.41406250e+00, 2.00000000e+00,
-           3.27680000e+04])
+    >>> (power_of_two(np.array([-2048, 0, 128, 3840])) / 256).tolist()
+    [0.00390625, 1.0, 1.4140625, 32768.0]
     """
     octave, place = np.divmod(log2_q8 - LOG2_STD_LIMITS[0] * LOG2_STEPS, LOG2_STEPS)
     index, rest = np.divmod(place, LOG2_STEPS // 8)

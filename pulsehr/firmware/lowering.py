@@ -31,7 +31,8 @@ def lower(network: nn.Module, input_shape: tuple[int, int], std_scale: float = 1
     Returns
     -------
     Graph
-        The same function, its layers under the same names.
+        The same function, its layers under the same names; the second output, if there is one, is
+        the binary logarithm of the standard deviation.
 
     Raises
     ------

@@ -21,7 +21,7 @@ from pulsehr.firmware.lowering import lower
 from pulsehr.firmware.microcontroller import MicrocontrollerModel
 from pulsehr.firmware.quantization import LOG2_STD_LIMITS, LOG2_STEPS, quantize
 from pulsehr.firmware.self_test import self_test_samples
-from pulsehr.forms import InteractingStudent
+from pulsehr.forms import InteractingNetwork
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1")
 
@@ -67,7 +67,7 @@ def graph_of(n_channels: int, n_times: int, filters: tuple[int, int, int] = (4, 
     """Quantize a random student whose standard deviations differ, some beyond their bounds."""
     shape = (n_channels, n_times)
     torch.manual_seed(0)
-    network = InteractingStudent(*shape, filters, n_outputs=2).eval()
+    network = InteractingNetwork(*shape, filters, n_outputs=2).eval()
     windows = random_windows(50, shape, seed=1)
     with torch.no_grad():
         log_scale = network.out(network(torch.from_numpy(windows).float())[1])[:, 1]
