@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float64]
 GRID = np.arange(30.0, 221.0)
 
 #: Share of readings that say nothing.
-OUTLIERS = 0.8
+OUTLIERS = 0.6
 
 #: What of a belief goes anywhere, so that none dies out.
 LEAK = 1e-6
