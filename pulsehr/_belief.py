@@ -1,9 +1,9 @@
 """Belief propagation over heart rates: how probable each of a grid of them is, reading by reading.
 
-From one reading to the next heart rate spreads as a Gaussian whose variance grows with time; a
-reading is likely where a Laplace distribution around it is, or, with the probability OUTLIERS (but
-for the first, at which all starts), says nothing. The idea is that of [1]_, the distributions are
-not.
+From one reading to the next heart rate spreads as a Gaussian whose variance grows with time. A
+reading is likely where a Laplace distribution around it is, or, with the probability `outliers`
+(but for the first, at which all starts), says nothing. The idea is that of [1]_, the distributions
+are not.
 
 References
 ----------
@@ -24,14 +24,19 @@ FloatArray = NDArray[np.float64]
 GRID = np.arange(30.0, 221.0)
 
 #: Share of readings that say nothing.
-OUTLIERS = 0.8
+OUTLIERS = 0.6
 
 #: What of a belief goes anywhere, so that none dies out.
 LEAK = 1e-6
 
 
 def belief(
-    times: FloatArray, bpm: FloatArray, noise: FloatArray, drift: float, lookahead: float = 0.0
+    times: FloatArray,
+    bpm: FloatArray,
+    noise: FloatArray,
+    drift: float,
+    lookahead: float = 0.0,
+    outliers: float = OUTLIERS,
 ) -> tuple[FloatArray, FloatArray]:
     """Track the heart rates of one stretch of time, by what came before or within a fixed lag.
 
@@ -47,6 +52,8 @@ def belief(
         By how much the variance of heart rate grows, in bpm^2/s.
     lookahead : float, default=0.0
         Seconds after a reading whose readings count, too.
+    outliers : float, default=OUTLIERS
+        With which probability a reading says nothing.
 
     Returns
     -------
@@ -61,7 +68,7 @@ def belief(
     >>> bool(median.max() < 72)
     True
     """
-    likely = likelihood(bpm, noise, np.r_[0.0, np.full(len(bpm) - 1, OUTLIERS)])
+    likely = likelihood(bpm, noise, np.r_[0.0, np.full(len(bpm) - 1, outliers)])
     steps = np.diff(times)
     beliefs = np.empty_like(likely)
     beliefs[0] = likely[0] / likely[0].sum()

@@ -4,12 +4,12 @@ With the drift ``q`` (bpm^2/s) and the noise ``r`` (bpm) of a reading, ``dt`` se
 before, variance ``V`` and mean ``x`` become::
 
     V += q * dt
-    S = max(V + r**2, (reading - x)**2 / GATE**2)
+    S = max(V + r**2, (reading - x)**2 / gate**2)
     x += V / S * (reading - x)
     V -= V / S * V
 
 The first in the maximum is the usual variance of an innovation. The second inflates the noise of a
-reading that lies more than GATE standard deviations off [1]_: the further off, the less it moves
+reading that lies more than `gate` standard deviations off [1]_: the further off, the less it moves
 the mean. A rate that stays there is followed all the same, as the variance grows meanwhile.
 
 References
@@ -28,12 +28,20 @@ FloatArray = NDArray[np.float64]
 #: Standard deviations of the innovation beyond which a reading is inflated.
 GATE = 1.2
 
+#: Standard deviation of the heart rate (bpm) after the first reading, which may be far off itself.
+START_STD = 20.0
+
 #: Largest standard deviation of the heart rate (bpm), after many inflated readings.
 MAX_STD = 64.0
 
 
 def kalman(
-    times: FloatArray, bpm: FloatArray, noise: FloatArray, drift: float, lookahead: float = 0.0
+    times: FloatArray,
+    bpm: FloatArray,
+    noise: FloatArray,
+    drift: float,
+    lookahead: float = 0.0,
+    gate: float = GATE,
 ) -> tuple[FloatArray, FloatArray]:
     """Filter the heart rates of one stretch of time, or smooth them over a fixed lag.
 
@@ -49,6 +57,8 @@ def kalman(
         By how much the variance of heart rate grows, in bpm^2/s.
     lookahead : float, default=0.0
         Seconds after a reading whose readings count, too.
+    gate : float, default=GATE
+        Standard deviations of the innovation beyond which a reading is inflated.
 
     Returns
     -------
@@ -60,16 +70,16 @@ def kalman(
     >>> import numpy as np
     >>> bpm = np.array([70.0, 70.0, 70.0, 140.0, 70.0])
     >>> mean, std = kalman(2.0 * np.arange(5), bpm, np.full(5, 2.0), drift=2.0)
-    >>> bool(mean.max() < 72)
+    >>> bool(mean.max() < 73)
     True
     """
     mean, variance = np.empty_like(bpm), np.empty_like(bpm)
-    x, v = bpm[0], min(noise[0], MAX_STD) ** 2
+    x, v = bpm[0], START_STD**2
     mean[0], variance[0] = x, v
     for k in range(1, len(bpm)):
         v = min(v + drift * (times[k] - times[k - 1]), MAX_STD**2)
         innovation = bpm[k] - x
-        gain = v / max(v + noise[k] ** 2, (innovation / GATE) ** 2)
+        gain = v / max(v + noise[k] ** 2, (innovation / gate) ** 2)
         x, v = x + gain * innovation, v - gain * v
         mean[k], variance[k] = x, v
     if lookahead > 0:

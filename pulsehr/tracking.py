@@ -26,10 +26,14 @@ CLIP_SHARE = 0.1
 
 #: Standard deviation in bpm of a reading, by method, where the estimator predicts none; chosen on
 #: predictions of training subjects by models that had not seen them, see docs/tracking.md.
-NOISE = {"kalman": 2.0, "belief": 5.0}
+NOISE = {"kalman": 2.8, "belief": 5.0}
 
 #: By what the standard deviations are multiplied that an estimator predicts, chosen likewise.
 SHARE = {"kalman": 0.5, "belief": 1.0}
+
+#: How far heart rates are off for each of a filter's own standard deviations, which take errors of
+#: successive readings, whose windows overlap, for independent; measured likewise.
+SPREAD = {"clip": 1.0, "kalman": 2.1, "belief": 1.6}
 
 
 def causal_clip(heart_rate: ArrayLike) -> NDArray[np.float64]:
@@ -136,7 +140,7 @@ class HeartRateTracker(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         the changes of the labels.
     noise : float or None, default=None
         Standard deviation of the estimator's heart rates, in bpm. None: what it predicts
-        (``return_std``) or, if it does not, `NOISE` of the method.
+        (``return_std``) times `SHARE` or, if it does not, `NOISE` of the method.
 
     Attributes
     ----------
@@ -250,7 +254,8 @@ class HeartRateTracker(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             tracked, spread = METHODS[self.method](
                 stretch.times, bpm[stretch.first], std[stretch.first], self.drift_, self.lookahead
             )
-            bpm[stretch.rows], std[stretch.rows] = tracked[stretch.which], spread[stretch.which]
+            bpm[stretch.rows] = tracked[stretch.which]
+            std[stretch.rows] = SPREAD[self.method] * spread[stretch.which]
         return (bpm, std) if return_std else bpm
 
     def get_metadata_routing(self) -> MetadataRouter:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pulsehr._kalman import GATE, MAX_STD, kalman
+from pulsehr._kalman import GATE, MAX_STD, START_STD, kalman
 
 
 def test_two_steps_by_hand():
-    # V = 4, then 4 + 2 * 2.5 = 9, gain 9 / (9 + 4), V = 9 * 4 / 13
+    # V = 400, then 400 + 2 * 2.5 = 405, gain 405 / (405 + 4), V = 405 * 4 / 409
     mean, std = kalman(np.array([0.0, 2.0]), np.array([70.0, 72.6]), np.full(2, 2.0), drift=2.5)
-    np.testing.assert_allclose(mean, [70.0, 70 + 2.6 * 9 / 13])
-    np.testing.assert_allclose(std, [2.0, np.sqrt(36 / 13)])
+    np.testing.assert_allclose(mean, [70.0, 70 + 2.6 * 405 / 409])
+    np.testing.assert_allclose(std, [20.0, np.sqrt(1620 / 409)])
 
 
 def test_an_outlier_by_hand():
-    # V = 9 as before; 60 bpm off counts as if the variance were (60 / GATE)^2
+    # V = 405 as before; 60 bpm off counts as if the variance were (60 / GATE)^2
     mean, std = kalman(np.array([0.0, 2.0]), np.array([70.0, 130.0]), np.full(2, 2.0), drift=2.5)
-    gain = 9 / (60 / GATE) ** 2
+    gain = 405 / (60 / GATE) ** 2
     np.testing.assert_allclose(mean[1], 70 + 60 * gain)
-    np.testing.assert_allclose(std[1], np.sqrt(9 * (1 - gain)))
+    np.testing.assert_allclose(std[1], np.sqrt(405 * (1 - gain)))
 
 
 def test_variance_is_bounded():
@@ -30,15 +30,13 @@ def test_variance_is_bounded():
 
 
 @pytest.mark.parametrize("lookahead", [0.0, 3.0, 100.0])
-def test_without_outliers_it_is_the_best_linear_estimate(lookahead, monkeypatch):
-    monkeypatch.setattr("pulsehr._kalman.GATE", 1e9)
+def test_without_outliers_it_is_the_best_linear_estimate(lookahead):
     rng = np.random.default_rng(0)
-    n, drift, first = 12, 1.7, 3.0
+    n, drift, first = 12, 1.7, START_STD
     times = np.cumsum(rng.uniform(0.5, 4, n))
     noise = rng.uniform(1, 5, n)
-    noise[0] = first
     bpm = rng.normal(80, 5, n)
-    mean, std = kalman(times, bpm, noise, drift, lookahead)
+    mean, std = kalman(times, bpm, noise, drift, lookahead, gate=1e9)
     # all at once: the state at the times, given readings up to the lag; the first is exact but for
     # its noise
     for k in range(n):

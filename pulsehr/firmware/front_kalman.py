@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pulsehr._kalman import GATE, MAX_STD
+from pulsehr._kalman import GATE, MAX_STD, START_STD
 
 #: Bits after the point of heart rates and variances, and by how many those of a result are fewer.
 FRACTION_BITS, RESULT_BITS = 16, 8
@@ -25,6 +25,9 @@ REACH = 1 << 17
 
 #: Largest variance, and noise.
 MAX_VARIANCE = round(MAX_STD**2) << FRACTION_BITS
+
+#: Variance after the first reading.
+START_VARIANCE = round(START_STD**2) << FRACTION_BITS
 
 #: Largest standard deviation that a network tells, in 1/256 bpm.
 MAX_STD_Q8 = (1 << 15) - 1
@@ -131,7 +134,7 @@ def filtered(
     Examples
     --------
     >>> kalman = design_kalman(drift=2.0, noise=2.0, sampling_rate=32.0)
-    >>> filtered(kalman, [70 * 256, 70 * 256, 140 * 256], [0, 64, 64], [2**18] * 3)[2] / 256 < 72
+    >>> filtered(kalman, [70 * 256, 70 * 256, 140 * 256], [0, 64, 64], [2**18] * 3)[2] / 256 < 73
     True
     """
     mean = variance = 0
@@ -139,7 +142,7 @@ def filtered(
     for k, (bpm_q8, elapsed, own) in enumerate(zip(heart_rate, rows, noise, strict=True)):
         reading = min(max(int(bpm_q8), 0), REACH) << (FRACTION_BITS - RESULT_BITS)
         if k == 0:
-            mean, variance = reading, own
+            mean, variance = reading, START_VARIANCE
         else:
             growth = (kalman.drift * int(elapsed)) >> (DRIFT_BITS - FRACTION_BITS)
             variance = min(variance + growth, MAX_VARIANCE)

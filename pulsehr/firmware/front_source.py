@@ -11,7 +11,7 @@ from pulsehr.firmware.c_text import array, defines, integer_literal
 from pulsehr.firmware.front import SLACK, FrontEnd
 from pulsehr.firmware.front_filters import ACC_BITS_LESS, Sensor
 from pulsehr.firmware.front_integer import CLIP_REACH
-from pulsehr.firmware.front_kalman import MAX_STD_Q8, MAX_VARIANCE, REACH, Kalman
+from pulsehr.firmware.front_kalman import MAX_STD_Q8, MAX_VARIANCE, REACH, START_VARIANCE, Kalman
 from pulsehr.firmware.front_scaling import SPAN, Scaling
 from pulsehr.tracking import CLIP_LENGTH
 
@@ -313,6 +313,7 @@ def _kalman_constants(kalman: Kalman, upper: str) -> str:
         (f"{upper}_KALMAN_NOISE", kalman.noise, noise),
         (f"{upper}_KALMAN_GATE", kalman.gate, "1 / deviations that are far, squared, 2^-16"),
         (f"{upper}_KALMAN_MAX_STD", MAX_STD_Q8, "largest of a reading, 1/256 bpm"),
+        (f"{upper}_KALMAN_START", START_VARIANCE, "variance at first, 2^-16 bpm^2"),
         (f"{upper}_KALMAN_MAX", MAX_VARIANCE, "largest variance, 2^-16 bpm^2"),
     ]
     return defines(rows).rstrip()

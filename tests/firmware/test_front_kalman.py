@@ -42,9 +42,9 @@ def walk(n, seed, jumps=0.1):
 
 
 def test_one_step_by_hand():
-    # V = 4 + 64 rows * 2 / 32 = 8, S = 8 + 4, gain floor(2^15 * 8 / 12), 3 bpm off
+    # V = 400 + 64 rows * 2 / 32 = 404, S = 404 + 4, 3 bpm off; both are divided by 2^9 before
     got = filtered(design_kalman(2.0, 2.0, 32.0), [70 * 256, 73 * 256], [0, 64])
-    gain = 2**15 * 8 // 12
+    gain = 2**15 * (404 * 128) // (408 * 128)
     assert got == [70 * 256, 70 * 256 + (gain * 3 * 65536 // 2**15 + 128) // 256]
 
 

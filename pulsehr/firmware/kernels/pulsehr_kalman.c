@@ -24,7 +24,7 @@ int32_t pulsehr_kalman(pulsehr_state *state, int32_t bpm_q8, int32_t rows)
 #endif
     if (rows == 0) {
         state->mean = reading;
-        state->variance = noise;
+        state->variance = PULSEHR_KALMAN_START;
     } else {
         const int64_t growth = ((int64_t)PULSEHR_KALMAN_DRIFT * rows) >> 8;
         const int64_t innovation = (int64_t)reading - state->mean;
