@@ -52,7 +52,13 @@ def test_c_equals_python_at_every_stride_of_a_real_recording(pulsehr_data, compi
 
 def test_the_readme_runs_as_written(download, monkeypatch, compiler):
     """All but the number of epochs, and of processes, which could not be told of it."""
-    code = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[1]
+    own, code = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[:2]
+    signals = {
+        "ppg": np.sin(np.arange(64 * 20) / 8),
+        "acc": np.random.default_rng(0).normal(size=(32 * 20, 3)),
+    }
+    exec(own, signals)
+    assert len(signals["bpm"]) == len(signals["std"]) == len(signals["times"]) == 7
     assert "n_jobs=2" in code
     fit_loop = NeuralNet.fit_loop
     monkeypatch.setattr(NeuralNet, "fit_loop", lambda net, X, epochs: fit_loop(net, X, epochs=1))
