@@ -11,7 +11,7 @@ from typing import Any
 from accuracy_folds import Configuration, Settings
 from accuracy_peers import MiniRocketRegressor, NeuroKitRegressor
 from numpy.typing import NDArray
-from pretrained_recipes import DISTILLED, STUDENT, TEACHER, WINDOW
+from pretrained_recipes import STUDENT, TEACHER, WINDOW
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -106,7 +106,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "teacher": Configuration(new_teacher),
     "student": Configuration(new_student),
     "student distilled": Configuration(
-        lambda settings: new_student(settings, **DISTILLED), teacher="teacher"
+        lambda settings: new_student(settings, relation="none"), teacher="teacher"
     ),
     "student distilled, distance+angle": Configuration(
         lambda settings: new_student(settings, relation="distance+angle"), teacher="teacher"

@@ -33,9 +33,6 @@ TRAINING: dict[str, Any] = {
 TEACHER: dict[str, Any] = {**TRAINING, "dropout": 0.2, "lr": 1e-3, "max_epochs": 14}
 STUDENT: dict[str, Any] = {**TRAINING, "max_epochs": 24}
 
-#: The student with a teacher: it learns the heart rates that the teacher gives.
-DISTILLED: dict[str, Any] = {**STUDENT, "relation": "none"}
-
 
 def recipe(name: str, random_state: Any = 0) -> Pipeline:
     """Make the unfitted pipeline of a pretrained model.
@@ -43,7 +40,7 @@ def recipe(name: str, random_state: Any = 0) -> Pipeline:
     Parameters
     ----------
     name : {"teacher", "student"}
-        The student has the unfitted teacher in it, which takes the student's seed.
+        The student learns from the labels alone: no teacher made it better (`docs/accuracy.md`).
     random_state : int, RandomState or None, default=0
         Seed.
 
@@ -59,9 +56,7 @@ def recipe(name: str, random_state: Any = 0) -> Pipeline:
     """
     regressors = {
         "teacher": PulseTeacherRegressor(**TEACHER, random_state=random_state),
-        "student": DistilledStudentRegressor(
-            PulseTeacherRegressor(**TEACHER), **DISTILLED, random_state=random_state
-        ),
+        "student": DistilledStudentRegressor(**STUDENT, random_state=random_state),
     }
     if name not in regressors:
         raise ValueError(f"recipe: name must be one of {sorted(regressors)}, got {name!r}")

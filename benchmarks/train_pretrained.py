@@ -5,7 +5,7 @@
 
 Reads IEEE SPC 2015 and BAMI below FOLDER, every PPG channel of each as a recording of the same
 subject, synthetic recordings and, if asked for, the clear seconds of E4 recordings without labels
-(`resting_recordings.py`). Fits the student of `pretrained_recipes.py`, and its teacher before it,
+(`resting_recordings.py`). Fits teacher and student of `pretrained_recipes.py`
 on all of them and writes ``teacher.npz`` and ``student.npz``. Whole labelled subjects are held out
 for early stopping and for the calibration of the std, never synthetic ones nor those without
 labels. There is no test subject here: `accuracy.py` measures the same recipe on folds by subject.
@@ -14,7 +14,6 @@ labels. There is no test subject here: `accuracy.py` measures the same recipe on
 from __future__ import annotations
 
 import argparse
-import copy
 import sys
 import time
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from pretrained_recipes import recipe
 from resting_recordings import load_resting
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline
 
 from pulsehr import __version__
 from pulsehr._plain_files import write_pipeline
@@ -148,10 +147,7 @@ def train(
             pipe.set_params(**dict.fromkeys(numbers, options.epochs))
         return pipe.fit(X, y, **{f"{pipe.steps[-1][0]}__groups": groups})
 
-    student = fit("student")
-    taught_by = student[-1].teacher_
-    teacher = fit("teacher") if taught_by is None else make_pipeline(student[0], taught_by)
-    return teacher, student, held_out
+    return fit("teacher"), fit("student"), held_out
 
 
 def held_out_of(regressor: Any, groups: NDArray[Any], seed: int) -> list[str]:
@@ -193,9 +189,7 @@ def write(teacher: Pipeline, student: Pipeline, facts: dict[str, Any], folder: P
     """Write teacher and student, each once, and what the card says of them."""
     folder.mkdir(parents=True, exist_ok=True)
     write_pipeline(folder / "teacher.npz", teacher, facts)
-    alone = copy.copy(student[-1])
-    alone.teacher_ = None  # in a file of its own
-    write_pipeline(folder / "student.npz", make_pipeline(student[0], alone), facts)
+    write_pipeline(folder / "student.npz", student, facts)
     write_card(folder / "MODEL_CARD.md", facts)
 
 

@@ -29,8 +29,7 @@ def load_pretrained(name: str = "student") -> Pipeline:
     ----------
     name : {"student", "student-int8", "teacher"}, default="student"
         "student": the small network, for a computer and for `to_microcontroller`. "student-int8":
-        the same in the integers of the firmware. "teacher": the large network from which the
-        student learnt.
+        the same in the integers of the firmware. "teacher": the large network.
 
     Returns
     -------
@@ -64,16 +63,8 @@ def _as_written(name: str) -> Pipeline:
         return read_pipeline(file)[0]
 
 
-def _student() -> Pipeline:
-    pipe = _as_written("student")
-    if pipe[-1].teacher is not None:
-        # beside the student in a file of its own; `partial_fit` goes on learning from it
-        pipe[-1].teacher_ = _as_written("teacher")[-1]
-    return pipe
-
-
 def _integers() -> Pipeline:
-    *steps, student = _student().named_steps.values()
+    *steps, student = _as_written("student").named_steps.values()
     integers = QuantizedStudentRegressor(clone(student))
     learnt = ("n_channels_", "n_times_", "n_features_in_", "ranges_")
     fitted: dict[str, Any] = {name: getattr(student, name) for name in learnt}
@@ -82,7 +73,7 @@ def _integers() -> Pipeline:
 
 
 PRETRAINED: dict[str, Callable[[], Pipeline]] = {
-    "student": _student,
+    "student": partial(_as_written, "student"),
     "student-int8": _integers,
     "teacher": partial(_as_written, "teacher"),
 }

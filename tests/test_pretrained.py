@@ -167,12 +167,6 @@ def test_it_learns_on_from_own_windows_without_changing_the_next_that_is_loaded(
     np.testing.assert_array_equal(load_pretrained(name).predict(data.X), before)
 
 
-def test_the_student_learns_on_from_the_teacher_that_taught_it(data, models):
-    windows = models["teacher"][:-1].transform(data.X)
-    lessons = models["student"][-1].teacher_.predict(windows)
-    np.testing.assert_array_equal(lessons, models["teacher"].predict(data.X))
-
-
 def test_loading_leaves_the_generators_alone():
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     load_pretrained("student-int8")
@@ -325,23 +319,6 @@ def test_the_script_writes_what_the_recipe_fits_and_says_on_what(tiny, tmp_path,
     bpm, std = student.predict([X[row] for row in held_out], return_std=True)
     # the std is calibrated on just these
     assert np.mean(np.abs(bpm - y[held_out]) / std) == pytest.approx(1 / np.sqrt(2))
-
-
-def test_a_student_that_learns_from_labels_alone_is_written_beside_a_teacher(
-    tiny, tmp_path, monkeypatch
-):
-    def recipe(name, seed):
-        pipe = pretrained_recipes.recipe(name, seed)
-        return (
-            pipe if name == "teacher" else pipe.set_params(distilledstudentregressor__teacher=None)
-        )
-
-    monkeypatch.setattr(train_pretrained, "recipe", recipe)
-    assert train_pretrained.main(["1", "--output", str(tmp_path), "--epochs", "1"]) == 0
-    student, _ = read_pipeline(tmp_path / "student.npz")
-    teacher, _ = read_pipeline(tmp_path / "teacher.npz")
-    assert student[-1].teacher is student[-1].teacher_ is None
-    check_is_fitted(teacher)
 
 
 def test_a_seed_that_holds_out_rows_without_labels_is_refused(tiny, tmp_path, monkeypatch):
