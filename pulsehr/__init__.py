@@ -2,7 +2,8 @@
 
 from pulsehr import baselines, datasets, exceptions, metrics, persistence, plotting, tracking
 from pulsehr._version import __version__
-from pulsehr.firmware.microcontroller import MicrocontrollerModel, to_microcontroller
+from pulsehr.firmware.export import to_microcontroller
+from pulsehr.firmware.microcontroller import MicrocontrollerModel
 from pulsehr.onnx_export import to_onnx
 from pulsehr.pretrained import load_pretrained
 from pulsehr.quantized import QuantizedStudentRegressor

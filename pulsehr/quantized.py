@@ -162,7 +162,7 @@ class QuantizedStudentRegressor(RegressorMixin, BaseEstimator):
         self, folder: Any = None, prefix: str = "pulsehr", target: str = "portable"
     ) -> Any:
         """Write these integers as C, see `pulsehr.to_microcontroller`."""
-        from pulsehr.firmware.microcontroller import to_microcontroller
+        from pulsehr.firmware.export import to_microcontroller
 
         return to_microcontroller(self, folder, prefix=prefix, target=target)
 

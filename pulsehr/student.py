@@ -392,7 +392,7 @@ class DistilledStudentRegressor(
         self, folder: Any = None, prefix: str = "pulsehr", target: str = "portable"
     ) -> Any:
         """Quantize to int8 and write C, see `pulsehr.to_microcontroller`."""
-        from pulsehr.firmware.microcontroller import to_microcontroller
+        from pulsehr.firmware.export import to_microcontroller
 
         return to_microcontroller(self, folder, prefix=prefix, target=target)
 

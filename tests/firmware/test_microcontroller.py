@@ -13,9 +13,9 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from students import random_student, random_windows
 
+from pulsehr.firmware.export import to_microcontroller
 from pulsehr.firmware.graph import measure_ranges
 from pulsehr.firmware.lowering import lower
-from pulsehr.firmware.microcontroller import to_microcontroller
 
 SHAPE = (2, 50)
 
