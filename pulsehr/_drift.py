@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import assert_all_finite, check_consistent_length, column_or_1d
 
 from pulsehr._rows import stretches
 
@@ -37,6 +37,7 @@ def learnt_drift(X: Any, y: ArrayLike, max_gap: float) -> float:
         that time. `DRIFT` if no two readings are so far apart.
     """
     heart_rate = column_or_1d(y, dtype=np.float64)
+    assert_all_finite(heart_rate, estimator_name="HeartRateTracker", input_name="y")
     check_consistent_length(X, heart_rate)
     squares, seconds = 0.0, 0.0
     for stretch in stretches(X, max_gap):

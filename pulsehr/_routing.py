@@ -55,8 +55,9 @@ def passed_on(owner: Any, name: str, method: str, metadata: dict[str, Any]) -> d
 def predicts_std(estimator: Any) -> bool:
     """Tell whether a fitted estimator, or the last of a pipeline or a search, gives a std."""
     _, last = _opened(estimator)
-    # a network that did not learn it refuses
-    return getattr(last, "loss", None) != "l1" and (
+    # a network that did not learn it, also one in integers, refuses
+    learnt = getattr(last, "student_", last)
+    return getattr(learnt, "std_scale_", 1.0) is not None and (
         "return_std" in inspect.signature(last.predict).parameters
     )
 

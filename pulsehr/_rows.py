@@ -111,7 +111,8 @@ def stretches(X: Sequence[Reading], max_gap: float) -> Iterator[Stretch]:
     for _, rows in group_by_recording(X):
         instants = np.array([X[row].instant for row in rows])
         times, first, which = np.unique(instants, return_index=True, return_inverse=True)
-        starts = np.r_[0, np.flatnonzero(np.diff(times) > max_gap) + 1]
+        # a microsecond forgives the rounding of instants
+        starts = np.r_[0, np.flatnonzero(np.diff(times) > max_gap + 1e-6) + 1]
         for start, end in zip(starts, [*starts[1:], len(times)], strict=True):
             inside = (which >= start) & (which < end)
             yield Stretch(

@@ -62,6 +62,11 @@ def restored_state(
     -----
     VersionWarning
         If another version of pulsehr stored the estimator.
+
+    Raises
+    ------
+    ValueError
+        If its network has a form that this version does not know.
     """
     name = type(estimator).__name__
     version = state.get("_pulsehr_version", "0.1.0, or an earlier one")
@@ -82,6 +87,11 @@ def restored_state(
     if forms is not None and weights is not None:
         restored.setdefault("std_scale_", None)
         shape = restored["n_channels_"], restored["n_times_"]
+        if form not in forms:
+            raise ValueError(
+                f"{name}: the form of a stored network must be one of {sorted(forms)}, got "
+                f"{form!r}: read it with pulsehr {version}, which stored it, or fit it again"
+            )
         restored["network_"] = network_of(forms[form], shape, weights)
     return restored
 

@@ -22,6 +22,7 @@ from pulsehr.firmware.microcontroller import MicrocontrollerModel
 from pulsehr.quantized import QuantizedStudentRegressor
 from pulsehr.student import DistilledStudentRegressor
 from pulsehr.teacher import PulseTeacherRegressor
+from pulsehr.tracking import HeartRateTracker
 from pulsehr.windows import PPGWindower
 
 _NETWORKS = (PulseTeacherRegressor, DistilledStudentRegressor, QuantizedStudentRegressor)
@@ -99,6 +100,11 @@ def to_onnx(
     _check_opset(target_opset, isinstance(estimator, MicrocontrollerModel))
     if isinstance(estimator, MicrocontrollerModel):
         estimator = _as_pipeline(estimator, exact)
+    elif isinstance(estimator, HeartRateTracker):
+        raise TypeError(
+            "to_onnx: a HeartRateTracker needs the order in time of readings, which ONNX models of "
+            "windows do not know: export its estimator_, and track what that gives"
+        )
     elif not hasattr(estimator, "fit"):
         raise TypeError(
             f"to_onnx: expected a fitted estimator, a pipeline or a MicrocontrollerModel, "

@@ -203,7 +203,8 @@ class HeartRateTracker(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of its range, or X and y differ in length.
+            If a parameter is out of its range, X is empty, X and y differ in length, or a label
+            is not finite.
         TypeError
             If X holds no readings.
         """
@@ -242,7 +243,7 @@ class HeartRateTracker(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         NotFittedError
             Before `fit`.
         ValueError
-            If a standard deviation is wanted that nobody knows.
+            If X is empty, or a standard deviation is wanted that nobody knows.
         TypeError
             If X holds no readings.
         """
@@ -290,6 +291,8 @@ class HeartRateTracker(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
 def _checked_readings(X: Any) -> Any:
     readings = readings_in(X)
+    if readings is None and hasattr(X, "__len__") and len(X) == 0:
+        raise ValueError("HeartRateTracker: X must hold at least one reading, got none")
     if readings is None:
         raise TypeError(
             f"HeartRateTracker: X must hold readings, which say recording and instant, got "

@@ -24,6 +24,7 @@ from torch import nn
 import pulsehr
 from pulsehr import (
     DistilledStudentRegressor,
+    HeartRateTracker,
     MicrocontrollerModel,
     PPGWindower,
     PulseTeacherRegressor,
@@ -694,3 +695,6 @@ def test_what_has_no_onnx_form_is_named(run):
         to_onnx(target, X)
     with pytest.raises(TypeError, match=r"expected a fitted estimator, .* got 3"):
         to_onnx(3)
+    tracker = HeartRateTracker(pipe)
+    with pytest.raises(TypeError, match=r"HeartRateTracker needs the order .* its estimator_"):
+        to_onnx(tracker, X)

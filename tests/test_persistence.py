@@ -162,5 +162,13 @@ def test_pickles_of_the_previous_release_load_with_a_warning(name):
     pipe[-1].partial_fit(pipe[0].transform(X), y)
 
 
+def test_a_form_of_network_that_is_not_known_says_who_knows_it():
+    X, y = windows()
+    state = PulseTeacherRegressor(**SMALL).fit(X, y).__getstate__()
+    teacher = PulseTeacherRegressor()
+    with pytest.raises(ValueError, match=r"one of \['interacting', 'paper'\], got 'later': read"):
+        teacher.__setstate__({**state, "form_": "later"})
+
+
 def test_this_version_reads_its_own_files_without_a_warning(fitted):
     pickle.loads(pickle.dumps(fitted))  # warnings are errors in tests

@@ -19,7 +19,14 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 
-from pulsehr import HeartRateTracker, PPGWindower, Reading, Recording
+from pulsehr import (
+    DistilledStudentRegressor,
+    HeartRateTracker,
+    PPGWindower,
+    QuantizedStudentRegressor,
+    Reading,
+    Recording,
+)
 from pulsehr._drift import DRIFT, LEAST_DRIFT, learnt_drift
 from pulsehr.baselines import SpectralPeakRegressor
 from pulsehr.datasets import make_recordings
@@ -110,6 +117,14 @@ def test_a_gap_starts_anew_and_a_shorter_one_does_not(method):
     tracker.set_params(max_gap=12.9)
     apart = np.r_[tracker.predict(early), tracker.predict(late)]
     np.testing.assert_array_equal(tracker.predict(early + late), apart)
+
+
+def test_readings_as_far_apart_as_the_longest_gap_go_together():
+    r, values = recording(), jumpy()
+    # 2.2 s apart, but for rounding
+    X = r.readings(stride=2.2)
+    tracker = tracker_of(values, max_gap=2.2)
+    np.testing.assert_array_equal(tracker.predict(X), tracker_of(values, max_gap=np.inf).predict(X))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -242,6 +257,17 @@ def test_without_a_std_the_noise_is_that_of_the_method():
         np.testing.assert_array_equal(tracker_of(values, method).predict(X), given)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("integers", [False, True])
+def test_a_network_without_a_std_is_tracked_with_the_noise_of_the_method(method, integers, data):
+    network = DistilledStudentRegressor(filters=(2, 2, 2), max_epochs=1, verbose=0, random_state=0)
+    network = QuantizedStudentRegressor(network) if integers else network
+    tracker = HeartRateTracker(make_pipeline(PPGWindower(), network), method)
+    got = tracker.fit(data.X, data.y).predict(data.X)
+    tracker.set_params(noise=NOISE.get(method))
+    np.testing.assert_array_equal(tracker.predict(data.X), got)
+
+
 def test_clip_returns_the_std_of_the_estimator_or_says_that_there_is_none():
     X, values = recording().readings(), jumpy()
     std = np.linspace(1, 9, 201)
@@ -280,6 +306,18 @@ def test_drift_may_be_set_and_needs_no_labels():
     assert HeartRateTracker(Listed(jumpy()), "kalman", drift=7.5).fit(X).drift_ == 7.5
     assert HeartRateTracker(Listed(jumpy()), "kalman").fit(X).drift_ == DRIFT
     assert HeartRateTracker(Listed(jumpy()), "kalman").fit(X, np.arange(97) + 60).drift_ == 4.0
+
+
+def test_labels_that_are_missing_are_refused():
+    X, y = recording().readings(), np.full(97, 70.0)
+    y[3] = np.nan
+    with pytest.raises(ValueError, match=r"y contains NaN"):
+        HeartRateTracker(FrozenEstimator(Listed(jumpy()).fit(X)), "kalman").fit(X, y)
+
+
+def test_no_readings_are_refused():
+    with pytest.raises(ValueError, match="X must hold at least one reading, got none"):
+        tracker_of(jumpy()).predict([])
 
 
 # ------------------------------------------------------------------------------ scikit-learn
