@@ -233,7 +233,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="folder with IEEE SPC 2015 and BAMI")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder to write to")
     parser.add_argument("--every", type=int, default=3, help="take every so many readings")
-    parser.add_argument("--synthetic", type=int, default=12, help="number of synthetic subjects")
+    parser.add_argument("--synthetic", type=int, default=36, help="number of synthetic subjects")
     parser.add_argument("--resting", type=Path, help="folder of E4 exports without labels")
     parser.add_argument("--every-resting", type=int, default=1, help="of them, every so many")
     parser.add_argument("--seed", type=int, default=0, help="of all")
