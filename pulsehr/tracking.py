@@ -25,7 +25,7 @@ CLIP_LENGTH = 10
 CLIP_SHARE = 0.1
 
 #: Standard deviation in bpm of a reading, by method, where the estimator predicts none; chosen on
-#: predictions of training subjects by models that had not seen them, see docs/tracking.md.
+#: the subjects of the benchmark, predicted by models that had not seen them: docs/tracking.md.
 NOISE = {"kalman": 2.8, "belief": 5.0}
 
 #: By what the standard deviations are multiplied that an estimator predicts, chosen likewise.
