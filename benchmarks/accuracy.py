@@ -39,6 +39,7 @@ from accuracy_table import (
     main_table,
     ratio_table,
     write_errors,
+    write_predictions,
 )
 from accuracy_variants import AS_FITTED, VARIANTS, Case
 from joblib import Parallel, delayed
@@ -223,6 +224,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--cache", type=Path, default=Path("build/accuracy"))
     parser.add_argument("--output", type=Path, help="CSV of the errors of each subject and seed")
+    parser.add_argument(
+        "--predictions", type=Path, help="NPZ of the first row and seed, for tracking.py"
+    )
     parser.add_argument("--finished", action="store_true", help="fit nothing, show what is done")
     return parser
 
@@ -270,6 +274,9 @@ def main() -> None:
     print(report(bench, rows, splits, [*GAINS, *map(tuple, options.gain)]))
     if options.output:
         write_errors(options.output, rows, options.seeds)
+    first = options.split[0]
+    if options.predictions and rows[first]:
+        write_predictions(options.predictions, rows[first][0], splits[first])
 
 
 if __name__ == "__main__":

@@ -244,3 +244,19 @@ def write_errors(path: Path, rows_by_split: dict[str, Sequence[Row]], seeds: Seq
                     for n, subject in enumerate(subjects):
                         errors = f"{raw[k, n]:.4f}", f"{clipped[k, n]:.4f}"
                         writer.writerow([split, row.label, seed, subject, counts[n], *errors])
+
+
+def write_predictions(path: Path, row: Row, splits: Sequence[Split]) -> None:
+    """Write what the first seed of a row predicted for each reading, as `tracking.py` reads it."""
+    readings, fold = row.data.X, np.zeros(len(row.data.y), dtype=int)
+    for number, split in enumerate(splits):
+        fold[split.test] = number
+    arrays = {
+        "y": row.data.y,
+        "g": row.data.groups,
+        "rec": np.array([reading.recording.name for reading in readings]),
+        "t": np.array([reading.instant for reading in readings]),
+        "fold": fold,
+        **{k: v for k, v in row.predictions[0]._asdict().items() if v is not None},
+    }
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # savez also takes a flag by name

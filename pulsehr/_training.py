@@ -299,7 +299,9 @@ def keep(estimator: Any, trained: Trained, rows: TrainingRows) -> None:
     """Store what a training left as the attributes of its estimator."""
     estimator.optimizer_state_ = trained.optimizer_state
     estimator.network_ = trained.network
-    estimator.std_scale_ = std_scale(trained.network, rows, trained.watched)
+    # a pass over more rows holds nothing out: the factor of rows that were is the better one
+    if trained.optimizer_state is None or getattr(estimator, "std_scale_", None) is None:
+        estimator.std_scale_ = std_scale(trained.network, rows, trained.watched)
     estimator.n_channels_, estimator.n_times_ = rows.windows.shape[1:]
     estimator.n_windows_ = len(rows.used)
     estimator.n_subjects_ = None if rows.groups is None else len(set(rows.groups[rows.used]))

@@ -20,7 +20,7 @@ WEIGHTS = files("pulsehr") / "weights"
 
 
 def load_pretrained(name: str = "student") -> Pipeline:
-    """Load a model that was trained on two public data sets of people on treadmills.
+    """Load a model that was trained on public recordings of people on treadmills and at rest.
 
     For research only. On what it was trained, how wrong it is and what it is not made for stands
     in its card, ``docs/pretrained.md``.

@@ -25,7 +25,7 @@ CLIP_LENGTH = 10
 CLIP_SHARE = 0.1
 
 #: Standard deviation in bpm of a reading, by method, where the estimator predicts none; chosen on
-#: predictions of training subjects by models that had not seen them, see docs/tracking.md.
+#: the subjects of the benchmark, predicted by models that had not seen them: docs/tracking.md.
 NOISE = {"kalman": 2.8, "belief": 5.0}
 
 #: By what the standard deviations are multiplied that an estimator predicts, chosen likewise.
@@ -303,7 +303,7 @@ def _checked_readings(X: Any) -> Any:
 
 
 def _check_parameters(tracker: HeartRateTracker) -> None:
-    if tracker.method not in METHODS:
+    if not isinstance(tracker.method, str) or tracker.method not in METHODS:
         raise ValueError(
             f"HeartRateTracker: method must be one of {sorted(METHODS)}, got {tracker.method!r}"
         )
@@ -319,7 +319,8 @@ def _check_parameters(tracker: HeartRateTracker) -> None:
         good = is_number(value) and (value >= 0 if least is None else value > least)
         if not good or (name != "max_gap" and not np.isfinite(value)):
             raise ValueError(
-                f"HeartRateTracker: {name} must be {'>=' if least is None else '>'} 0"
+                f"HeartRateTracker: {name} must be {'' if name == 'max_gap' else 'finite and '}"
+                f"{'>=' if least is None else '>'} 0"
                 f"{' or None' if optional else ''}, got {value!r}"
             )
     if tracker.method == "clip" and tracker.lookahead > 0:

@@ -431,13 +431,14 @@ def test_windows_are_refused(what):
     ("parameters", "message"),
     [
         ({"method": "viterbi"}, r"method must be one of \['belief', 'clip', 'kalman'\], got 'vit"),
-        ({"lookahead": -1.0}, r"lookahead must be >= 0, got -1.0"),
-        ({"lookahead": np.inf, "method": "kalman"}, r"lookahead must be >= 0, got inf"),
+        ({"method": ["clip"]}, r"method must be one of .*, got \['clip'\]"),
+        ({"lookahead": -1.0}, r"lookahead must be finite and >= 0, got -1.0"),
+        ({"lookahead": np.inf, "method": "kalman"}, r"lookahead must be finite and >= 0, got inf"),
         ({"lookahead": 2.0}, r"lookahead must be 0 with method='clip', .* got 2.0: take method"),
         ({"max_gap": 0.0}, r"max_gap must be > 0, got 0.0"),
         ({"max_gap": None}, r"max_gap must be > 0, got None"),
-        ({"drift": 0.0}, r"drift must be > 0 or None, got 0.0"),
-        ({"noise": "loud"}, r"noise must be > 0 or None, got 'loud'"),
+        ({"drift": 0.0}, r"drift must be finite and > 0 or None, got 0.0"),
+        ({"noise": "loud"}, r"noise must be finite and > 0 or None, got 'loud'"),
     ],
 )
 def test_parameters_are_checked_by_name(parameters, message):

@@ -174,6 +174,8 @@ def test_training_goes_on_from_what_was_learnt(estimator, rows):
     windows, y, _ = rows
     further = clone(estimator).partial_fit(windows, y).partial_fit(windows, y)
     assert len(further.history_) == 2
+    factor = clone(estimator).fit(windows, y).std_scale_
+    assert clone(estimator).fit(windows, y).partial_fit(windows[:4], y[:4]).std_scale_ == factor
     assert further.predict(windows, return_std=True)[1].min() > 0
     warm = clone(estimator).set_params(warm_start=True).fit(windows, y)
     learnt = warm.predict(windows)
