@@ -55,7 +55,8 @@ FITTED = ["FFT peak", "teacher", "student alone", "student distilled", "int8 stu
 COLUMNS = [*FITTED, "pretrained"]
 
 PRETRAINED = {
-    "synthetic": "pretrained: load_pretrained('student') as it comes, not fitted on these.",
+    "synthetic": "pretrained: load_pretrained('student') as it comes, not fitted on these,\n"
+    "but it learnt from other synthetic recordings, too.",
     "real": "pretrained: as it comes, but LEARNT from IEEE SPC 2015 and BAMI: no estimate of its\n"
     "error on other people, which docs/pretrained.md gives.",
 }
