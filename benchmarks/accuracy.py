@@ -208,7 +208,7 @@ def listing() -> str:
 def arguments() -> argparse.ArgumentParser:
     """Return what the command line takes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help="folder with the data sets")
+    parser.add_argument("folder", nargs="?", help="folder with the data sets")
     parser.add_argument("--list", action="store_true", help="name configurations and variants")
     parser.add_argument("--configurations", nargs="+", choices=CONFIGURATIONS, metavar="NAME")
     parser.add_argument(
@@ -237,6 +237,8 @@ def main() -> None:
     if options.list:
         print(listing())
         return
+    if options.folder is None:
+        sys.exit("accuracy.py: name the folder with the data sets, or --list")
     data = load_folder(options.folder)
     bench = Bench(data, CONFIGURATIONS, options.cache, options.every)
     asked = [AS_FITTED, *(v for v in VARIANTS if v != AS_FITTED and v in options.variants)]

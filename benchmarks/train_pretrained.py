@@ -5,10 +5,11 @@
 
 Reads IEEE SPC 2015 and BAMI below FOLDER, every PPG channel of each as a recording of the same
 subject, synthetic recordings and, if asked for, the clear seconds of E4 recordings without labels
-(`resting_recordings.py`). Fits teacher and student of `pretrained_recipes.py`
-on all of them and writes ``teacher.npz`` and ``student.npz``. Whole labelled subjects are held out
-for early stopping and for the calibration of the std, never synthetic ones nor those without
-labels. There is no test subject here: `accuracy.py` measures the same recipe on folds by subject.
+(`resting_recordings.py`); the labelled ones also slower and faster. Fits teacher and student of
+`pretrained_recipes.py` on all of them and writes ``teacher.npz`` and ``student.npz``. Whole
+labelled subjects are held out for early stopping and for the calibration of the std, never
+synthetic ones nor those without labels. There is no test subject here: `accuracy.py` measures the
+same recipe on folds by subject.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from pulsehr.datasets import (
     load_ieee_spc,
     make_recordings,
 )
+from pulsehr.recordings import HEART_RATE_RANGE
 
 OUTPUT = Path(__file__).parents[1] / "pulsehr" / "weights"
 
@@ -54,6 +56,13 @@ SYNTHETIC_DURATION = 600.0
 
 #: Between which lines of the model card the training stands.
 MARKS = ("<!-- training -->", "<!-- /training -->")
+
+#: How much faster labelled recordings are also played, which multiplies heart rates: people on
+#: treadmills have neither those of rest nor the highest.
+SPEEDS = (0.55, 1.25)
+
+#: Of these, one reading in so many of what else trains.
+SPEED_THINNING = 3
 
 #: The group of all rows that must never be held out.
 NEVER_HELD_OUT = "not held out"
@@ -108,6 +117,24 @@ def thinned(name: str, data: HeartRateDataset, every: int, first: int, labelled:
     return Source(name, [data.X[row] for row in kept], data.y[kept], data.groups[kept], labelled)
 
 
+def played(data: HeartRateDataset, speed: float) -> HeartRateDataset:
+    """Return recordings as if all in them, heart and motion, had gone faster by a factor."""
+    high = HEART_RATE_RANGE[1] / speed
+    copies = []
+    for recording in data.recordings:
+        kept = recording.heart_rate <= high
+        faster = {
+            "ppg_rate": recording.ppg_rate * speed,
+            "acc_rate": recording.acc_rate * speed,
+            "heart_rate": recording.heart_rate[kept] * speed,
+            "heart_rate_times": recording.heart_rate_times[kept] / speed,
+            "activity": None,
+            "activity_times": None,
+        }
+        copies.append(replace(recording, **faster))
+    return dataset_from_recordings(copies)
+
+
 def sources(options: argparse.Namespace) -> list[Source]:
     """Load all that trains.
 
@@ -119,6 +146,11 @@ def sources(options: argparse.Namespace) -> list[Source]:
             data = load(options.folder, ppg_channel=channel)
             title = f"{name}, PPG {channel + 1}"
             loaded.append(thinned(title, data, options.every, channel, labelled=True))
+            for speed in SPEEDS:
+                other = played(data, speed)
+                named = f"{title}, {speed:g} times as fast"
+                thin = SPEED_THINNING * options.every
+                loaded.append(thinned(named, other, thin, channel, labelled=False))
     if options.synthetic:
         data = make_recordings(
             options.synthetic, SYNTHETIC_DURATION, random_state=SYNTHETIC_SEED + options.seed

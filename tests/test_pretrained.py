@@ -285,8 +285,18 @@ def tiny(monkeypatch):
     }
     monkeypatch.setattr(train_pretrained, "LABELLED", sets)
     monkeypatch.setattr(train_pretrained, "SYNTHETIC_DURATION", 40.0)
+    monkeypatch.setattr(train_pretrained, "SPEEDS", (0.8,))
     for name in ("TEACHER", "STUDENT"):
         monkeypatch.setitem(getattr(pretrained_recipes, name), "filters", (2, 3, 4))
+
+
+def test_recordings_that_are_played_faster_have_higher_heart_rates():
+    data = make_recordings(n_subjects=1, duration=60, random_state=0)
+    (slow,), (fast,) = data.recordings, train_pretrained.played(data, 1.25).recordings
+    assert (fast.ppg_rate, fast.acc_rate) == (1.25 * slow.ppg_rate, 1.25 * slow.acc_rate)
+    np.testing.assert_array_equal(fast.ppg, slow.ppg)
+    np.testing.assert_allclose(fast.heart_rate, 1.25 * slow.heart_rate)
+    np.testing.assert_allclose(fast.heart_rate_times, slow.heart_rate_times / 1.25)
 
 
 def test_the_script_writes_what_the_recipe_fits_and_says_on_what(tiny, tmp_path, capsys):
@@ -300,7 +310,8 @@ def test_the_script_writes_what_the_recipe_fits_and_says_on_what(tiny, tmp_path,
 
     rows = {source["source"]: source["readings"] for source in facts["sources"]}
     first = {"first set, PPG 1": 36, "first set, PPG 2": 32}
-    assert rows == {**first, "second set, PPG 1": 36, "synthetic": 18}
+    slower = {f"{name}, 0.8 times as fast": 12 for name in (*first, "second set, PPG 1")}
+    assert rows == {**first, "second set, PPG 1": 36, "synthetic": 18, **slower}
     assert all(subject.startswith(("1_", "2_")) for subject in facts["held_out"])
     assert "| first set, PPG 2 | 32 | 4 | 4 | 0.0 |" in card.read_text()
     assert card.read_text().startswith("before\n<!-- training -->\n| source")
