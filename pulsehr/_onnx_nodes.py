@@ -223,13 +223,8 @@ def _attended(
     shares = nodes.add("Softmax", nodes.add("MatMul", q, k), axis=-1)
     mixed = nodes.add("Transpose", nodes.add("MatMul", shares, v), perm=[0, 2, 1, 3])
     mixed = nodes.add("Reshape", mixed, ints(-1, n_query, width))
-    return _of_tokens(nodes, attention.out_proj, mixed)
-
-
-def _of_tokens(nodes: Nodes, module: Any, x: str) -> str:
-    """Add a linear layer of each token (n, n_tokens, n_in), and the ReLU after it if it has one."""
-    y = nodes.add("Add", nodes.add("MatMul", x, _array(module.weight).T), _array(module.bias))
-    return nodes.add("Relu", y) if isinstance(module, RectifiedLinear) else y
+    out = attention.out_proj
+    return nodes.add("Add", nodes.add("MatMul", mixed, _array(out.weight).T), _array(out.bias))
 
 
 def _layer_norm(nodes: Nodes, norm: Any, x: str) -> str:

@@ -111,9 +111,8 @@ def no_relation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> T
 
 
 #: How `DistilledStudentRegressor(relation=...)` compares features, and how many bpm one is worth:
-#: such that each but the paper's was 1 to 3 bpm for a student that had learnt without it (two pairs
-#: of networks on recordings of IEEE SPC 2015), neither inert beside the errors in bpm nor above
-#: them. The paper's, at most 0.06 bpm, stays as it was.
+#: found by trial, such that each but the paper's is neither inert beside the errors in bpm nor
+#: above them; the paper's, at most 0.06 bpm, stays as it was.
 RELATIONS: dict[str, tuple[Callable[[Tensor, Tensor, float], Tensor], float]] = {
     "softmax": (softmax_relation, 1.0),
     "distance": (distance_relation, 25.0),

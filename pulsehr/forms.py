@@ -107,7 +107,7 @@ class InteractingNetwork(SharedConvolutions):
         self.dense = RectifiedLinear(width * self.n_pooled(n_times), N_FEATURES)
         self.out = ScaledLinear(N_FEATURES, GAINS[:n_outputs])
 
-    def head(self, maps: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
+    def head(self, maps: Tensor) -> tuple[Tensor, ...]:
         """Return what `forward` does of maps (n, filters[2], n_channels, n_pooled)."""
         features = self.dense(self.conv4(maps).flatten(1))
         return split_outputs(self.out(features), features)

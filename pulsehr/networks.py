@@ -52,21 +52,14 @@ def sparse_dropout(maps: Tensor, p: float, generator: torch.Generator | None = N
     Tensor of the same shape
         The maps after dropout.
     """
-    n, n_filters, n_channels, n_times = maps.shape
-    kept = kept_factors(maps.numel(), maps.dtype, p, generator)
-    return maps * kept.view(n, n_channels, n_times, n_filters).permute(0, 3, 1, 2)
-
-
-def kept_factors(
-    n: int, dtype: torch.dtype, p: float, generator: torch.Generator | None = None
-) -> Tensor:
-    """Draw (n,) factors of a dropout: 0 for a share `p`, and otherwise what keeps the mean."""
     dropped = min(round(p * 2**16), 2**16 - 1)
-    bits = torch.empty(-(-n // 4), dtype=torch.int64)
-    bits = bits.random_(-(2**63), None, generator=generator).view(torch.int16)[:n]
+    bits = torch.empty(-(-maps.numel() // 4), dtype=torch.int64)
+    bits = bits.random_(-(2**63), None, generator=generator).view(torch.int16)[: maps.numel()]
     # writing the comparison as numbers at once spares two slow conversions
-    kept = torch.ge(bits, dropped - 2**15, out=torch.empty(n, dtype=dtype))
-    return kept.mul_(2**16 / (2**16 - dropped))
+    kept = torch.ge(bits, dropped - 2**15, out=torch.empty(maps.numel(), dtype=maps.dtype))
+    kept.mul_(2**16 / (2**16 - dropped))
+    n, n_filters, n_channels, n_times = maps.shape
+    return maps * kept.view(n, n_channels, n_times, n_filters).permute(0, 3, 1, 2)
 
 
 def split_outputs(values: Tensor, features: Tensor) -> tuple[Tensor, ...]:
@@ -167,9 +160,8 @@ class SharedConvolutions(nn.Module):
         Dropout after each pool.
     """
 
-    #: What a network does with the maps, which lets the channels meet; a generator draws what its
-    #: own dropout drops.
-    head: Callable[..., tuple[Tensor, ...]]
+    #: What a network does with the maps, which lets the channels meet.
+    head: Callable[[Tensor], tuple[Tensor, ...]]
 
     #: Name of the form, by which it is stored.
     form = "paper"
@@ -211,7 +203,7 @@ class SharedConvolutions(nn.Module):
         self, windows: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, ...]:
         """Return bpm (n,), features (n, 32) and, with two outputs, log-scale (n,) of windows."""
-        return self.head(self.convolve(windows, generator), generator)
+        return self.head(self.convolve(windows, generator))
 
     def convolve(self, windows: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Map (n, n_channels, n_times) to (n, filters[2], n_channels, n_pooled).
@@ -278,7 +270,7 @@ class PulseTeacher(SharedConvolutions):
         self.dense = nn.Linear(filters[-1] * length, N_FEATURES)
         self.out = nn.Linear(N_FEATURES, n_outputs)
 
-    def head(self, maps: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
+    def head(self, maps: Tensor) -> tuple[Tensor, ...]:
         """Return what `forward` does of maps (n, filters[2], n_channels, n_pooled)."""
         query = maps[:, :, 0]
         others = maps[:, :, 1:] if maps.shape[2] > 1 else maps
@@ -320,7 +312,7 @@ class DistilledStudent(SharedConvolutions):
         self.dense = nn.Linear(filters[-1] * self.n_pooled(n_times), N_FEATURES)
         self.out = nn.Linear(N_FEATURES, n_outputs)
 
-    def head(self, maps: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
+    def head(self, maps: Tensor) -> tuple[Tensor, ...]:
         """Return what `forward` does of maps (n, filters[2], n_channels, n_pooled)."""
         features = self.dense(self.conv4(maps).flatten(1))
         return split_outputs(self.out(features), features)

@@ -21,6 +21,7 @@ from pulsehr.exceptions import InterruptedFitWarning
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+# E402: they are no package, and found only by the path of the line above
 import accuracy  # noqa: E402
 import accuracy_configurations  # noqa: E402
 import accuracy_folds as folds  # noqa: E402

@@ -168,10 +168,10 @@ def test_it_learns_on_from_own_windows_without_changing_the_next_that_is_loaded(
 
 
 def test_loading_leaves_the_generators_alone():
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 it is the test
     load_pretrained("student-int8")
     assert torch.equal(torch.get_rng_state(), before[0])
-    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002 it is the test
 
 
 @every_model
