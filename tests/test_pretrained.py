@@ -40,6 +40,7 @@ from pulsehr.pretrained import PRETRAINED
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import pretrained_elsewhere  # noqa: E402
 import pretrained_recipes  # noqa: E402
 import resting_recordings  # noqa: E402
 import train_pretrained  # noqa: E402
@@ -406,3 +407,14 @@ def test_exports_are_read_and_labelled_at_the_end_of_each_clear_stretch(tmp_path
 def test_a_folder_without_exports_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"expected BVP\.csv\.gz .+ below"):
         resting_recordings.load_resting(tmp_path)
+
+
+def test_windows_are_put_together_to_the_recording_they_were_cut_from():
+    signals = np.random.default_rng(0).normal(size=(4, 14 * 32))
+    X = np.stack([signals[:, start : start + 256] for start in range(0, 6 * 32 + 1, 64)])
+    recording = pretrained_elsewhere.recording_of(X, np.arange(60.0, 64.0))
+    np.testing.assert_array_equal(recording.ppg, np.float32(signals[0]))
+    np.testing.assert_array_equal(recording.acc, np.float32(signals[1:].T))
+    assert recording.heart_rate_times.tolist() == [8, 10, 12, 14]
+    with pytest.raises(ValueError, match="windows must follow each other every 2 s, got others"):
+        pretrained_elsewhere.recording_of(X[::-1], np.arange(60.0, 64.0))
