@@ -40,6 +40,7 @@ from pulsehr.pretrained import PRETRAINED
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+# E402: they are no package, and found only by the path of the line above
 import pretrained_elsewhere  # noqa: E402
 import pretrained_recipes  # noqa: E402
 import resting_recordings  # noqa: E402
