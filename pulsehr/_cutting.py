@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
-from pulsehr._resampling import resample_at
+from pulsehr._resampling import resample_at, sample_before
 from pulsehr._signals import Signal
 from pulsehr._stored import StoredSignal
 from pulsehr.recordings import Recording
@@ -39,12 +39,15 @@ class Cutting:
         Edges in Hz.
     padding : {"error", "reflect"}
         At an instant with less than a window of past.
+    antialias : bool, default=True
+        Whether signals of other rates are filtered as they are resampled.
     """
 
     window: float
     sampling_rate: float
     bandpass: tuple[float, float] | None
     padding: str
+    antialias: bool = True
 
     @property
     def n_times(self) -> int:
@@ -79,7 +82,7 @@ class Cutting:
         cut = np.empty((len(times), recording.n_channels, times.shape[1]))
         first = 0
         for signal, rate in signals:
-            resampled = resample_at(signal, rate, times, self.sampling_rate)
+            resampled = self._at(signal, rate, times)
             last = first + resampled.shape[2]
             cut[:, first:last] = np.moveaxis(resampled, 2, 1)
             first = last
@@ -92,6 +95,11 @@ class Cutting:
                 f"before {bad[0]:g} s, expected what was checked when it was made: make it again"
             )
         return self.bandpassed(cut, settling)
+
+    def _at(self, signal: Signal, rate: float, times: NDArray[np.float64]) -> NDArray[np.floating]:
+        if self.antialias:
+            return resample_at(signal, rate, times, self.sampling_rate)
+        return sample_before(signal, rate, times)
 
     def bandpassed(self, signals: NDArray[np.float64], settling: int = 0) -> NDArray[np.float64]:
         """Return signals (..., settling + n_times) without their first samples, filtered."""

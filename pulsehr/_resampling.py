@@ -1,4 +1,4 @@
-"""Sample a signal at any instants, band-limited to what the new rate can carry."""
+"""Sample a signal at any instants, band-limited to what the new rate can carry, or as it is."""
 
 from __future__ import annotations
 
@@ -65,6 +65,30 @@ def resample_at(
         samples = _samples(signal, index).reshape(*index.shape, -1)
         values[start : start + CHUNK] = np.einsum("tks,tk->ts", samples, weights[which])
     return values[inverse].reshape(*times.shape, -1)
+
+
+def sample_before(signal: Signal, rate: float, times: NDArray[np.float64]) -> NDArray[np.floating]:
+    """Take the last sample at or before each instant, without a filter.
+
+    Parameters
+    ----------
+    signal : ndarray or StoredSignal of shape (n_samples,) or (n_samples, n_signals)
+        Samples taken ``k / rate`` seconds after the start.
+    rate : float
+        Sampling rate of `signal` in Hz.
+    times : ndarray of any shape
+        Instants in seconds; one that lies less than `PHASE_STEP` of a sample before a sample is
+        the instant of that sample. Outside of the signal its first or last sample is taken.
+
+    Returns
+    -------
+    ndarray of shape (*times.shape, n_signals)
+        The samples.
+    """
+    index = np.floor(times.ravel() * rate + PHASE_STEP).astype(np.int64)
+    unique, inverse = np.unique(np.clip(index, 0, len(signal) - 1), return_inverse=True)
+    samples = _samples(signal, unique[:, None]).reshape(len(unique), -1)
+    return samples[inverse].reshape(*times.shape, -1)
 
 
 def _samples(signal: Signal, index: NDArray[np.int64]) -> NDArray[np.floating]:

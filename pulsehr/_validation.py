@@ -166,6 +166,10 @@ def _is_not_negative(value: Any) -> bool:
     return _is_number(value) and value >= 0
 
 
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, (bool, np.bool_))
+
+
 def _is_level(value: Any) -> bool:
     return isinstance(value, (bool, int, np.integer)) and bool(value >= 0)
 
@@ -207,6 +211,7 @@ HYPERPARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "prediction_weight": (_is_share, "a number from 0 to 1"),
     "temperature": (_is_positive, "a number > 0"),
     "percentile": (_is_upper_percentile, "a number above 50 to 100"),
+    "antialias": (_is_truth, "True or False"),
     "device": (is_device, "'auto', 'cpu', or a 'cuda', 'cuda:0', ... or 'mps' that is there"),
     "optimizer": (is_optimizer, f"one of {sorted(OPTIMIZERS)} or a callable"),
     "lr_scheduler": (is_schedule, f"one of {sorted(SCHEDULES)}, a callable or None"),

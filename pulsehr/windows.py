@@ -73,6 +73,10 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         Return a `LazyWindows` of readings in place of an array: the same windows, cut when an
         estimator asks for some rows, for more rows than memory holds. Windows cut elsewhere
         are in memory anyway and stay arrays.
+    antialias : bool, default=True
+        Filter signals of other rates as they are resampled. False takes, for each instant of a
+        window, the last sample at or before it: the decimation of [1]_, which sees nothing past
+        the instant, but folds what is faster than half of `sampling_rate` onto the pulse.
 
     Attributes
     ----------
@@ -107,6 +111,7 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         flatten: bool = False,
         n_channels: int = 1,
         lazy: bool = False,
+        antialias: bool = True,
     ) -> None:
         self.window = window
         self.sampling_rate = sampling_rate
@@ -116,6 +121,7 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         self.flatten = flatten
         self.n_channels = n_channels
         self.lazy = lazy
+        self.antialias = antialias
 
     def fit(self, X: Any, y: Any = None) -> PPGWindower:
         """Learn the number of channels and, with "channel", their mean and scale.
@@ -282,7 +288,9 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         return self._cutting().bandpassed(np.asarray(elsewhere, dtype=np.float64))
 
     def _cutting(self) -> Cutting:
-        return Cutting(self.window, self.sampling_rate, self.bandpass, self.padding)
+        return Cutting(
+            self.window, self.sampling_rate, self.bandpass, self.padding, bool(self.antialias)
+        )
 
     def _finish(self, rows: LazyWindows | NDArray[np.float64]) -> Any:
         normalization = Normalization(self.normalize)
