@@ -4,6 +4,7 @@ from pulsehr.datasets._dataset import HeartRateDataset, dataset_from_recordings
 from pulsehr.datasets._folder import load_folder
 from pulsehr.datasets.bami import load_bami
 from pulsehr.datasets.ieee_spc import load_ieee_spc
+from pulsehr.datasets.ppg_dalia import load_ppg_dalia
 from pulsehr.datasets.synthetic import make_recordings
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "load_bami",
     "load_folder",
     "load_ieee_spc",
+    "load_ppg_dalia",
     "make_recordings",
 ]
