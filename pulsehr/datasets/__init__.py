@@ -3,6 +3,7 @@
 from pulsehr.datasets._dataset import HeartRateDataset, dataset_from_recordings
 from pulsehr.datasets._folder import load_folder
 from pulsehr.datasets.bami import load_bami
+from pulsehr.datasets.empatica import load_empatica
 from pulsehr.datasets.ieee_spc import load_ieee_spc
 from pulsehr.datasets.synthetic import make_recordings
 
@@ -10,6 +11,7 @@ __all__ = [
     "HeartRateDataset",
     "dataset_from_recordings",
     "load_bami",
+    "load_empatica",
     "load_folder",
     "load_ieee_spc",
     "make_recordings",
