@@ -101,11 +101,12 @@ def test_second_zero_is_the_first_ppg_sample_for_both_sensors():
 
 def test_acceleration_between_the_instants_of_the_grid_is_interpolated():
     seconds = np.arange(0.01, 20, 1 / 32)
-    acc = pd.DataFrame({"time": seconds, "acc_x": seconds, "acc_y": -seconds, "acc_z": 1 + seconds})
+    slope = seconds / 10
+    acc = pd.DataFrame({"time": seconds, "acc_x": slope, "acc_y": -slope, "acc_z": 1 + slope})
     recording, report = read_frame(table(1280, 64.0), acc_frame=acc)
     assert recording.acc_rate == 32
-    assert recording.acc[0] == pytest.approx([0.01, -0.01, 1.01])  # held for 0.3 of a sample
-    later = np.arange(1, len(recording.acc)) / 32
+    assert recording.acc[0] == pytest.approx([0.001, -0.001, 1.001])  # held for 0.3 of a sample
+    later = np.arange(1, len(recording.acc)) / 320
     assert recording.acc[1:, 0] == pytest.approx(later, abs=1e-6)
     assert report.acc.n_interpolated == len(later)
     assert report.faults() == []
