@@ -278,6 +278,15 @@ def test_the_interchange_protocol_gives_the_same_recording():
     assert one.ppg_rate == other.ppg_rate == 64
 
 
+def test_what_pandas_cannot_exchange_is_an_error_with_a_way_out():
+    class Broken:
+        def __dataframe__(self, nan_as_null=False, allow_copy=True):
+            raise NotImplementedError("not today")
+
+    with pytest.raises(TypeError, match=r"expected a Broken that pandas .*make a dict of its col"):
+        Recording.from_frame(Broken())
+
+
 def test_mappings_and_structured_arrays_are_tables_too():
     frame = table(640, 64.0)
     columns = {name: frame[name].tolist() for name in frame}
@@ -321,6 +330,12 @@ TIMES = np.arange(640) / 64
             {},
             "of the steps longer than 1.5 of it: are the stamps those of packets?",
         ),
+        (changed(time=np.where(TIMES < 9, TIMES, 3e8)).iloc[:577], {}, "after 8.98438 s: cut the"),
+        (changed(time=np.where(TIMES < 9, TIMES, np.inf)), {}, "got 64 without: drop those rows"),
+        (changed(), {"acc_frame": table(start=50.0)}, "got 50 to 59.9844 s: do both have stamps"),
+        (changed(), {"acc_frame": table().iloc[:0]}, "got none: do both have stamps"),
+        (changed(ppg=np.nan), {}, "expected rows with ppg and a time stamp, got none"),
+        (changed().iloc[:2], {}, "expected at least 3 samples with time stamps, got 2"),
         (changed(), {"time": None}, "ppg_rate must be given without time stamps"),
         (changed(), {"time": None, "ppg_rate": 64, "acc_rate": 32}, "give time stamps, or an acc"),
         (changed(), {"time": TIMES[:5]}, "expected a time stamp per row, got 5 for 640 rows"),
