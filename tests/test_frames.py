@@ -77,6 +77,37 @@ def test_shuffled_rows_give_the_same_recording(seed, n):
     assert np.array_equal(one.acc, other.acc)
 
 
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+@pytest.mark.filterwarnings("ignore::pulsehr.exceptions.RepairedDataWarning")
+def test_every_sample_is_where_it_was_measured_whatever_the_stamps(data):
+    """The PPG is the time itself; clocks drift, stamps jitter and are rounded, rows are lost."""
+    seed = data.draw(st.integers(0, 2**31))
+    rate = data.draw(st.floats(20, 300))
+    jitter = data.draw(st.sampled_from([0.0, 0.02, 0.1, 0.3]))
+    digits = data.draw(st.sampled_from([3, 6, 9]))
+    lost = data.draw(st.sampled_from([0.0, 0.01, 0.1]))
+    pause = data.draw(st.sampled_from([0.0, 0.7, 5.3]))
+    told = data.draw(st.sampled_from([None, 1.0, 1.01]))
+    rng = np.random.default_rng(seed)
+    seconds = (np.arange(600) + jitter * rng.uniform(-0.5, 0.5, 600)) / rate
+    seconds[300:] += pause
+    seconds = np.round(seconds[rng.random(600) >= lost], digits)
+    frame = pd.DataFrame({"time": seconds, "ppg": seconds})
+    recording, report = read_frame(frame, acc=None, ppg_rate=told and told * rate)
+    instants = report.start + np.arange(len(recording.ppg)) / recording.ppg_rate
+    away = np.abs(recording.ppg - instants) * recording.ppg_rate
+    held = ~np.isnan(away)
+    assert away[held][1:-1].max() <= 0.1 + 1e-3  # float32
+    assert away[[0, -1]][held[[0, -1]]].max(initial=0) < 1
+    # missing between samples that are too far apart for one to be lost, and nowhere else
+    after = np.clip(np.searchsorted(seconds, instants), 1, len(seconds) - 1)
+    step = (seconds[after] - seconds[after - 1]) * recording.ppg_rate
+    nearest = np.minimum(seconds[after] - instants, instants - seconds[after - 1])
+    assert (step[~held] > 1.5).all()
+    assert (step[held & (nearest * recording.ppg_rate > 0.101)][1:-1] <= 1.5 + 1e-6).all()
+
+
 def test_sensors_in_rows_of_their_own_keep_their_rates():
     ppg, acc = table(640, 64.0, acc=False), table(320, 32.0).drop(columns="ppg")
     recording = Recording.from_frame(pd.concat([ppg, acc]).sort_values("time"))
