@@ -5,6 +5,7 @@ from pulsehr.datasets._folder import load_folder
 from pulsehr.datasets.bami import load_bami
 from pulsehr.datasets.empatica import load_empatica
 from pulsehr.datasets.ieee_spc import load_ieee_spc
+from pulsehr.datasets.physionet_wrist import load_physionet_wrist
 from pulsehr.datasets.synthetic import make_recordings
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "load_empatica",
     "load_folder",
     "load_ieee_spc",
+    "load_physionet_wrist",
     "make_recordings",
 ]
