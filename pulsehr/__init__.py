@@ -1,6 +1,16 @@
 """Heart rate from wrist PPG and motion with scikit-learn estimators, exported to C."""
 
-from pulsehr import baselines, datasets, exceptions, metrics, persistence, plotting, streaming, tracking
+from pulsehr import (
+    baselines,
+    datasets,
+    exceptions,
+    metrics,
+    persistence,
+    plotting,
+    streaming,
+    tracking,
+)
+from pulsehr._gaps import Gap
 from pulsehr._version import __version__
 from pulsehr.firmware.export import to_microcontroller
 from pulsehr.firmware.microcontroller import MicrocontrollerModel
@@ -16,6 +26,7 @@ from pulsehr.windows import PPGWindower
 
 __all__ = [
     "DistilledStudentRegressor",
+    "Gap",
     "HeartRateStream",
     "HeartRateTracker",
     "MicrocontrollerModel",

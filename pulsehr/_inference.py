@@ -29,9 +29,14 @@ Outputs = tuple[NDArray[np.float64], ...]
 
 
 def fitted_outputs(estimator: Any, X: Any) -> Outputs:
-    """Return what `run_network` does for windows that a user passes to a fitted estimator."""
+    """Return what `run_network` does for windows that a user passes to a fitted estimator.
+
+    Rows that are NaN throughout become NaN, as NaN passes through every layer.
+    """
     check_is_fitted(estimator, "network_")
-    windows = check_windows(estimator, X, n_channels=estimator.n_channels_, reset=False)
+    windows = check_windows(
+        estimator, X, n_channels=estimator.n_channels_, reset=False, missing=True
+    )
     return run_network(estimator.network_, windows)
 
 

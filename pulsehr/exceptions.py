@@ -5,5 +5,9 @@ class InterruptedFitWarning(UserWarning):
     """Ctrl-C ended a training early; the estimator holds the best weights so far."""
 
 
+class MissingSamplesWarning(UserWarning):
+    """Rows lie over gaps of their recordings: they are left out, or answered by NaN."""
+
+
 class VersionWarning(UserWarning):
     """An estimator was stored by another version of pulsehr than the one that reads it."""
