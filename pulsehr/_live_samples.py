@@ -136,4 +136,5 @@ class LiveSamples:
         settled = int(np.argmax(due)) if due.any() else len(due)
         start, self.front = self.front, self.front + settled
         nan = np.isnan(self[start : self.front]).reshape(settled, math.prod(self.axes))
-        self.missing = joined([self.missing, runs_of(nan.any(axis=1), start)])
+        lacking = np.asarray(nan.any(axis=1))
+        self.missing = joined([self.missing, runs_of(lacking, start)])

@@ -135,9 +135,8 @@ class HeartRateStream:
         self._cutting: Cutting = windower._cutting()
         if self._cutting.padding == "error" and self.window < self._cutting.window:
             raise ValueError(
-                f"HeartRateStream: the windows of the pipeline last {self._cutting.window:g} s, but "
-                f"the first heart rate is wanted at window={self.window:g} s: pass "
-                f"window={self._cutting.window:g}"
+                f"HeartRateStream: window must be at least the {self._cutting.window:g} s of the "
+                f"pipeline's windows, got {self.window:g}: pass window={self._cutting.window:g}"
             )
         self._n_done = 0  # readings that were given or left out
         self._ready: list[HeartRate] = []  # what an interrupted push could not return
@@ -276,7 +275,7 @@ class HeartRateStream:
             )
         if start is None:
             return sensor, sensor.received, samples
-        if not is_number(start) or start != int(start):
+        if not isinstance(start, (int, np.integer)) or isinstance(start, bool):
             raise TypeError(f"{who}_start must be a whole number, got {start!r}")
         if start < 0:
             raise ValueError(f"{who}_start must be >= 0, got {start}")
