@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
+from pulsehr.datasets._optional import optional_library, quiet_library
+
 FloatArray = NDArray[np.float64]
 
 #: A label describes eight seconds, one every two, as in PPG-DaLiA and IEEE SPC 2015.
@@ -170,20 +172,14 @@ def ecg_beats(who: str, name: str, ecg: Any, rate: float) -> FloatArray:
     ValueError
         If the ECG is not finite or constant, or no beats can be found.
     """
-    try:
-        with warnings.catch_warnings():  # it imports a part of scipy that is on its way out
-            warnings.simplefilter("ignore", DeprecationWarning)
-            import neurokit2
-    except ImportError as error:
-        raise ImportError(
-            f'{who}: beats are found with NeuroKit2: pip install "pulsehr[data]"'
-        ) from error
+    neurokit2 = optional_library(who, "neurokit2")
     samples = np.asarray(ecg, dtype=np.float64).ravel()
     if not np.isfinite(samples).all() or np.ptp(samples) == 0:
         raise ValueError(f"{who}: {name} must hold an ECG that is finite and not constant")
     try:
-        clean = neurokit2.ecg_clean(samples, sampling_rate=rate)
-        _, found = neurokit2.ecg_peaks(clean, sampling_rate=rate)
+        with quiet_library():
+            clean = neurokit2.ecg_clean(samples, sampling_rate=rate)
+            _, found = neurokit2.ecg_peaks(clean, sampling_rate=rate)
     except Exception as error:  # it raises whatever a signal without beats leads to
         raise ValueError(
             f"{who}: {name} must hold an ECG with beats, but NeuroKit2 finds none "

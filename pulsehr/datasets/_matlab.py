@@ -73,7 +73,7 @@ def find_files(who: str, folder: Path, pattern: re.Pattern[str]) -> dict[str, Pa
         If one file name lies in two places: its readings would count twice.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*.mat")):
+    for path in sorted(folder.rglob("*")):
         if not (pattern.fullmatch(path.name) and path.is_file()):  # opening a pipe would wait
             continue
         if path.name in found:

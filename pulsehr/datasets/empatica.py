@@ -122,6 +122,8 @@ def load_empatica(
     if path.is_dir():
         session, files = _one_session(path, _in_folder(path))
         return _recording(files, subject or Path(path, session).resolve().name)
+    if not path.is_file():
+        raise ValueError(f"{WHO}: folder_or_zip must be a folder or a zip file, got {str(path)!r}")
     with _damage_named(path.name), zipfile.ZipFile(path) as archive:
         _, files = _one_session(path, _in_zip(path, archive))
         return _recording(files, subject or path.stem)
@@ -129,6 +131,8 @@ def load_empatica(
 
 def _in_folder(root: Path) -> Iterator[tuple[PurePosixPath, Opener]]:
     for path in sorted(root.rglob("*.csv*")):
+        if not path.is_file():  # opening a pipe would wait
+            continue
         yield PurePosixPath(path.relative_to(root).as_posix()), _opener_of_file(path)
 
 
