@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +13,10 @@ from scipy.io import savemat
 
 from pulsehr import PPGWindower, Reading, Recording, load_pretrained
 from pulsehr._resampling import HALF_WIDTH
-from pulsehr.datasets import load_bami, load_ieee_spc
+from pulsehr.datasets import load_bami, load_ieee_spc, load_ppg_dalia
+
+sys.path.insert(0, str(Path(__file__).parent / "datasets"))
+import ppg_dalia_files
 
 #: The same examples each time.
 modest = settings(deadline=None, derandomize=True, max_examples=25, database=None)
@@ -227,3 +233,11 @@ def test_labels_from_beats_of_bami_are_of_the_seconds_of_their_windows(number, l
     # 8 s have equal numbers of intervals of 1 s and of 0.5 s when a third of it is fast
     np.testing.assert_array_equal(window > 1 / 3, label > 0.4)
     assert 0 < label.mean() < 1
+
+
+@pytest.mark.parametrize("step", [20.0, 27.0, 33.0])
+def test_labels_of_ppg_dalia_are_of_the_seconds_of_their_windows(step, tmp_path):
+    ppg = pulse(64, step)[:, None]
+    ppg_dalia_files.write_subject(tmp_path, 1, float(SECONDS), BVP=ppg, label=labels(step))
+    window, label = shares(load_ppg_dalia(tmp_path))
+    np.testing.assert_allclose(window, label, atol=0.05)
