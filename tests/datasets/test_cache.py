@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pulsehr.datasets import _cache
 from pulsehr.datasets._cache import through_cache
 
 pytestmark = pytest.mark.filterwarnings(
