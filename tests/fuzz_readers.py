@@ -24,9 +24,12 @@ from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["pulsehr", "zipfile", "json.decoder"]):
+with atheris.instrument_imports(include=["pulsehr", "wfdb.io", "zipfile", "json.decoder"]):
     from pulsehr import _checkpoints, _plain_files, load_pretrained
-    from pulsehr.datasets import _cache, _matlab, _unpickling, load_empatica
+    from pulsehr.datasets import _cache, _matlab, _unpickling, load_empatica, physionet_wrist
+    from pulsehr.datasets._optional import optional_library
+
+    optional_library("fuzz", "wfdb")
 
 import numpy as np
 import torch
@@ -221,7 +224,33 @@ def cached_files() -> list[tuple[int, bytes]]:
     return [(0, made.getvalue())]
 
 
+# WFDB records ---------------------------------------------------------------------------------
+
+CHANNELS = ["wrist_ppg", *physionet_wrist.ACC_CHANNELS["wide_range"]]
+HEADER = "s1_walk 4 256 256\n" + "".join(
+    f"s1_walk.dat 16 1000.0(0)/{unit} 16 0 0 0 0 {name}\n"
+    for name, unit in zip(CHANNELS, ["mV", "m/s^2", "m/s^2", "m/s^2"], strict=True)
+)
+ANNOTATIONS = np.array([1 << 10 | 200, 59 << 10, 0, 300, 1 << 10, 63 << 10 | 3, 7, 7, 0], "<u2")
+
+
+def read_header(path: Path) -> None:
+    """Read a record of which the header was changed."""
+    samples = np.tile(np.array([1, 0, 0, 9807], "<i2"), (256, 1))
+    samples[::2] += 1
+    path.with_suffix(".dat").write_bytes(samples.tobytes())
+    physionet_wrist._read_signals(path, CHANNELS)
+
+
 READERS = {
+    "header": Reader(
+        "s1_walk.hea", read_header, lambda: [(0, HEADER.encode())], called=("s1_walk.dat",)
+    ),
+    "annotations": Reader(
+        "s1_walk.atr",
+        lambda path: physionet_wrist._read_beats(path.with_suffix(".hea"), 256.0),
+        lambda: [(0, ANNOTATIONS.tobytes())],
+    ),
     "pickle": Reader(
         "S1.pkl", lambda path: _unpickling.read_pickle("fuzz", path), pickles, (bytes,)
     ),

@@ -13,7 +13,9 @@ from scipy.io import savemat
 
 from pulsehr import PPGWindower, Reading, Recording, load_pretrained
 from pulsehr._resampling import HALF_WIDTH
-from pulsehr.datasets import load_bami, load_ieee_spc, load_ppg_dalia
+from pulsehr.datasets import load_bami, load_ieee_spc, load_physionet_wrist, load_ppg_dalia
+from pulsehr.datasets._optional import optional_library, quiet_library
+from pulsehr.datasets.physionet_wrist import ACC_CHANNELS
 
 sys.path.insert(0, str(Path(__file__).parent / "datasets"))
 import ppg_dalia_files
@@ -241,3 +243,21 @@ def test_labels_of_ppg_dalia_are_of_the_seconds_of_their_windows(step, tmp_path)
     ppg_dalia_files.write_subject(tmp_path, 1, float(SECONDS), BVP=ppg, label=labels(step))
     window, label = shares(load_ppg_dalia(tmp_path))
     np.testing.assert_allclose(window, label, atol=0.05)
+
+
+@pytest.mark.parametrize("step", [20.0, 27.0, 33.0])
+def test_labels_of_physionet_wrist_are_of_the_seconds_of_their_windows(step, tmp_path):
+    """By the mean interval: that of eight seconds is the share of each rate in them."""
+    wfdb = optional_library("tests", "wfdb")
+    ppg = pulse(256, step)
+    acc = np.random.default_rng(0).normal([0, 0, 9.8], 1.0, size=(len(ppg), 3))
+    beats = np.r_[np.arange(0, step, 60 / SLOW), np.arange(step, SECONDS, 60 / FAST)]
+    at, names = {"fs": 256, "write_dir": str(tmp_path)}, ["wrist_ppg", *ACC_CHANNELS["wide_range"]]
+    signals = {"p_signal": np.c_[ppg, acc], "units": ["mV", *["m/s^2"] * 3], "fmt": ["16"] * 4}
+    with quiet_library():
+        wfdb.wrsamp("s1_walk", **at, sig_name=names, **signals)
+        wfdb.wrann(
+            "s1_walk", "atr", np.rint(256 * beats[1:]).astype(int), ["N"] * len(beats[1:]), **at
+        )
+    window, label = shares(load_physionet_wrist(tmp_path, labels="mean_rr"))
+    np.testing.assert_allclose(window, label, atol=0.09)  # a beat more or less
