@@ -38,8 +38,8 @@ from scipy.io import savemat
 sys.path.insert(0, str(Path(__file__).parent / "datasets"))
 from python2_pickles import python2_pickle
 
-#: What a reader may want: a second, and memory beside that of the libraries.
-LIMITS = ("-timeout=10", "-rss_limit_mb=1600")
+#: What a reader may want: ten seconds, and a gigabyte beside the 0.4 of the libraries.
+LIMITS = ("-timeout=10", "-rss_limit_mb=1400")
 
 
 @dataclass(frozen=True)
