@@ -93,10 +93,8 @@ def load_physionet_wrist(
     Notes
     -----
     Signals have 256 Hz; ECG and gyroscope are not kept, the acceleration is turned from m/s^2
-    into g. Beats come from the annotations (``.atr``). The label at t is the heart rate of
-    the RR intervals with their mid-point in [t - 8, t), every two seconds; windows with fewer
-    than four intervals, or with less than three quarters of their time in plausible ones, have
-    none. Plausible are 35 to 220 bpm and 0.6 to 1.5 times the median of the 31 intervals around.
+    into g. Beats come from the annotations (``.atr``); the label at t is made of those in
+    [t - 8, t) as in `load_wesad`.
 
     The PPG is very poor: report errors on it apart from those on other data sets. Open Data
     Commons Attribution License; cite [1]_ and PhysioNet.

@@ -120,10 +120,10 @@ def load_wesad(
     -----
     PPG is the BVP of the Empatica E4 at 64 Hz, acceleration is at 32 Hz and turned from 1/64 g
     into g. The label at t is the heart rate of the RR intervals with their mid-point in
-    [t - 8, t), every two seconds. Left out are intervals outside 35 to 220 bpm, and those beyond
-    0.6 to 1.5 times the median of the 31 around (a missed beat doubles an interval, a false one
-    splits it); windows with fewer than four intervals left, or with less than three quarters
-    of their time in such, have no label.
+    [t - 8, t), every two seconds. Left out are intervals outside 35 to 220 bpm, and those of a
+    missed or a false beat: longer than 1.5 times the median of the 31 around, shorter than 0.6
+    times, or beside one so short. Windows with fewer than four intervals left, or with less
+    than three quarters of their time in such, have no label.
 
     The files are pickles, which are programs: they are read by a machine that knows arrays and
     plain containers and refuses all else by name, before any of it is run. Chest signals
