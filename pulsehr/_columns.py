@@ -190,7 +190,13 @@ def _table(who: str, frame: Any, names: Sequence[str]) -> Any:
     with warnings.catch_warnings():
         # pandas 3 reads Arrow streams first, and says that it will drop the older protocol in 4
         warnings.simplefilter("ignore")
-        return from_dataframe(frame)
+        try:
+            return from_dataframe(frame)
+        except (ImportError, NotImplementedError, RuntimeError, ValueError) as error:
+            raise TypeError(
+                f"{who}: expected a {type(frame).__name__} that pandas can read (an Arrow stream "
+                f"needs pyarrow), got {type(error).__name__}: {error}: make a dict of its columns"
+            ) from error
 
 
 def _names(table: Any) -> list[str]:

@@ -6,7 +6,7 @@ there, or missing for good. Memory holds what was not forgotten, however long th
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,5 +135,6 @@ class LiveSamples:
         due = self._state[self.front - self._first :] == DUE
         settled = int(np.argmax(due)) if due.any() else len(due)
         start, self.front = self.front, self.front + settled
-        block: Any = self[start : self.front].reshape(settled, -1)
-        self.missing = joined([self.missing, runs_of(np.isnan(block).any(axis=1), start)])
+        nan = np.isnan(self[start : self.front]).reshape(settled, math.prod(self.axes))
+        lacking = np.asarray(nan.any(axis=1))
+        self.missing = joined([self.missing, runs_of(lacking, start)])

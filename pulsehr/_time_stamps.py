@@ -32,6 +32,9 @@ RATE_RANGE = (5.0, 2000.0)
 #: Share of steps that may be shorter than half a sample, and longer than `LOST`.
 MAX_SHORT_SHARE, MAX_LONG_SHARE = 0.05, 0.25
 
+#: Samples of the grid per row: with more, a stamp is wrong or a table holds several recordings.
+MAX_SPARSITY = 20
+
 #: How far (relative) the rate by the stamps may be from the rate that was told.
 MAX_RATE_DIFFERENCE = 0.02
 
@@ -123,9 +126,9 @@ def sorted_rows(who: str, stamps: NDArray[np.float64], values: NDArray[np.float6
     """
     held = ~np.isnan(values).any(axis=1)
     stamps, values = stamps[held], values[held]
-    if np.isnan(stamps).any():
+    if not np.isfinite(stamps).all():
         raise ValueError(
-            f"{who}: expected a time stamp in every row, got {int(np.isnan(stamps).sum())} "
+            f"{who}: expected a time stamp in every row, got {int((~np.isfinite(stamps)).sum())} "
             f"without: drop those rows if they are not wanted"
         )
     in_order = bool(np.all(np.diff(stamps) >= 0))
@@ -180,6 +183,15 @@ def pace_of(who: str, stamps: NDArray[np.float64], rate: float | None) -> Pace:
     steps = np.diff(stamps)
     step = float(np.median(steps)) if rate is None else 1 / rate
     _check_steps(who, steps, step, rate)
+    n_samples = (stamps[-1] - stamps[0]) / step
+    if n_samples > MAX_SPARSITY * len(stamps):
+        last = int(np.argmax(steps))
+        raise ValueError(
+            f"{who}: expected samples in at least {1 / MAX_SPARSITY:.0%} of the time, got "
+            f"{len(stamps)} rows in {stamps[-1] - stamps[0]:.6g} s, with none for "
+            f"{steps[last]:.6g} s after {stamps[last]:.6g} s: cut the table there, or mend the "
+            f"time stamp"
+        )
     near = steps[np.abs(steps / step - 1) < 0.5]
     typical = float(near.mean()) if len(near) else step
     counts = np.concatenate([[0.0], np.cumsum(np.rint(steps / typical))])

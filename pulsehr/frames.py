@@ -141,9 +141,9 @@ def read_frame(
     Parameters
     ----------
     frame : DataFrame or mapping or structured array
-        One row per sample: pandas, polars, pyarrow, a dict of arrays, or whatever gives a
-        column for ``frame[name]``; other objects with the dataframe interchange protocol or
-        the Arrow C stream (then pandas is wanted).
+        One row per sample: pandas, a dict of arrays, or whatever gives for ``frame[name]`` a
+        column that numpy can read; other objects by the dataframe interchange protocol or
+        the Arrow C stream, as far as the installed pandas reads them.
     ppg : str, default="ppg"
         Column of the PPG.
     acc : sequence of 3 str or None, default=("acc_x", "acc_y", "acc_z")
@@ -183,7 +183,7 @@ def read_frame(
         one rate: because of another unit, of stamps of packets, of two samples with one
         stamp, or of a clock that was set back.
     TypeError
-        If there are no columns, or time stamps are text.
+        If there are no columns, or they are text.
     ImportError
         If only the interchange protocol gives the columns and pandas is not installed.
 
@@ -247,6 +247,7 @@ def read_frame(
     acc_signal, acc_report = None, None
     if acc_values is not None:
         acc_rows = sorted_rows(f"{WHO}: acc", seconds[1], acc_values / _counts_per_g(acc_unit))
+        _check_overlap(acc_rows, ppg_rows)
         acc_pace = pace_of(f"{WHO}: acc", acc_rows.stamps, _rate("acc_rate", acc_rate))
         n_acc = _n_acc_samples(acc_rows.stamps - pace.phase, acc_pace.rate, n_samples / pace.rate)
         acc_signal, acc_report = _on_grid(acc_rows, acc_pace, pace.phase, n_acc, max_gap)
@@ -317,6 +318,16 @@ def _on_grid(
         jitter=pace.jitter,
     )
     return placed.values, report
+
+
+def _check_overlap(acc: Rows, ppg: Rows) -> None:
+    held = (acc.stamps >= ppg.stamps[0]) & (acc.stamps <= ppg.stamps[-1])
+    if not held.any():
+        times = f"{acc.stamps[0]:.6g} to {acc.stamps[-1]:.6g} s" if len(acc.stamps) else "none"
+        raise ValueError(
+            f"{WHO}: expected acc at times of ppg, 0 to {ppg.stamps[-1]:.6g} s, got {times}: do "
+            f"both have stamps of one clock?"
+        )
 
 
 def _n_acc_samples(stamps: FloatArray, rate: float, end: float) -> int:

@@ -9,20 +9,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
+from pulsehr._cutting import Cutting
 from pulsehr._gaps import NO_RUNS
 from pulsehr._inference import BATCH
 from pulsehr._live_samples import LiveSamples
-from pulsehr._live_tracking import LiveTracker
+from pulsehr._live_tracking import LiveEstimator
 from pulsehr._resampling import HALF_WIDTH
-from pulsehr._routing import predict_with_std, predicts_std
 from pulsehr._signals import _numbers
 from pulsehr.recordings import MAX_END_DIFFERENCE, Reading, Recording, is_number
-from pulsehr.tracking import HeartRateTracker
-from pulsehr.windows import PPGWindower
 
 __all__ = ["HeartRate", "HeartRateStream"]
 
@@ -52,10 +47,10 @@ class HeartRate:
 class HeartRateStream:
     """Take samples as they come, and give a heart rate every `stride` seconds.
 
-    The heart rates are, to the bit, those of ``pipe.predict(recording.readings(stride,
-    window=window))`` of the recording that the stream is in the end, however its samples come:
-    in packets of any size, each sensor at its own rate, late, twice or in another order. Each is
-    given as soon as the samples that it depends on are settled: there, or missing for good.
+    The heart rates are, to the bit, those of ``pipe.predict(recording.readings(stride))`` of the
+    recording that the stream is in the end, however its samples come: in packets of any size, each
+    sensor at its own rate, late, twice or in another order. Each is given as soon as the samples
+    that it depends on are settled: there, or missing for good.
 
     A sample that is NaN is missing, and so is one that did not come although samples more than
     `max_delay` seconds after it, of any sensor, were there before a push. Readings over such gaps
@@ -73,8 +68,8 @@ class HeartRateStream:
         Sampling rate of the PPG in Hz.
     acc_rate : float, default=None
         Sampling rate of the acceleration in Hz; wanted exactly if `pipe` was fitted with it.
-    stride : float, default=2.0
-        Seconds between heart rates.
+    stride, window : float, default=2.0, 8.0
+        Seconds between heart rates, and instant of the first: as in `Recording.readings`.
     max_delay : float, default=5.0
         Seconds that a sample may come after later ones. What is missing for longer is given up:
         it delays heart rates by as much. ``numpy.inf`` waits for ever.
@@ -85,8 +80,6 @@ class HeartRateStream:
 
     Attributes
     ----------
-    window : float
-        Seconds of the windows, and instant of the first heart rate.
     n_dropped : int
         Samples that were left, as they had come before or came too late.
 
@@ -116,16 +109,19 @@ class HeartRateStream:
         acc_rate: float | None = None,
         stride: float = 2.0,
         *,
+        window: float = 8.0,
         max_delay: float = 5.0,
         keep: bool = False,
         name: str = "live",
     ) -> None:
-        self.pipe, tracker, windower = _opened(pipe)
+        self.pipe = pipe
+        self._estimator = LiveEstimator(pipe)
+        windower = self._estimator.windower
         self.stride = _positive("stride", stride)
         self.max_delay = _positive("max_delay", max_delay, infinite=True)
         self.keep = keep
         self.name = str(name)
-        self.window = float(windower.window)
+        self.window = _positive("window", window)
         self.n_dropped = 0
         ppg = LiveSamples("ppg", _positive("ppg_rate", ppg_rate), ())
         self._sensors = {"ppg": ppg}
@@ -136,9 +132,12 @@ class HeartRateStream:
             )
         if acc_rate is not None:
             self._sensors["acc"] = LiveSamples("acc", _positive("acc_rate", acc_rate), (3,))
-        self._tracker = None if tracker is None else LiveTracker(tracker)
-        self._windower = windower
-        self._with_std = _gives_std(self.pipe if tracker is None else tracker)
+        self._cutting: Cutting = windower._cutting()
+        if self._cutting.padding == "error" and self.window < self._cutting.window:
+            raise ValueError(
+                f"HeartRateStream: window must be at least the {self._cutting.window:g} s of the "
+                f"pipeline's windows, got {self.window:g}: pass window={self._cutting.window:g}"
+            )
         self._n_done = 0  # readings that were given or left out
         self._ready: list[HeartRate] = []  # what an interrupted push could not return
         self._last: list[HeartRate] | None = None
@@ -276,7 +275,7 @@ class HeartRateStream:
             )
         if start is None:
             return sensor, sensor.received, samples
-        if not is_number(start) or start != int(start):
+        if not isinstance(start, (int, np.integer)) or isinstance(start, bool):
             raise TypeError(f"{who}_start must be a whole number, got {start!r}")
         if start < 0:
             raise ValueError(f"{who}_start must be >= 0, got {start}")
@@ -312,7 +311,7 @@ class HeartRateStream:
 
     def _needed(self, sensor: LiveSamples, instant: float) -> int:
         """Return one after the last sample that a window looks at, or that is due before it."""
-        cutting = self._windower._cutting()
+        cutting = self._cutting
         position = (instant - 1 / cutting.sampling_rate) * sensor.rate
         ahead = _taps_ahead(sensor.rate, cutting.sampling_rate) if cutting.antialias else 0
         return max(
@@ -322,7 +321,7 @@ class HeartRateStream:
 
     def _forget(self) -> None:
         """Let go of samples before the window, and its settling, of the next reading."""
-        cutting = self._windower._cutting()
+        cutting = self._cutting
         past = (cutting.n_times + cutting._settling_samples()) / cutting.sampling_rate
         start = self.window + self.stride * self._n_done - past
         for sensor in self._sensors.values():
@@ -341,27 +340,14 @@ class HeartRateStream:
         given, self._ready = self._ready, []
         return given
 
-    def _predicted(self, instants: NDArray[np.float64]) -> list[HeartRate]:
+    def _predicted(self, instants: NDArray[np.floating]) -> list[HeartRate]:
         recording = self._so_far()
         self._check_units(recording)
         instants = instants[~recording.over_gap(instants, window=self.window)]
         if len(instants) == 0:
             return []
         readings = [Reading(recording, float(instant)) for instant in instants]
-        if self._tracker is not None:
-            bpm, std = self._tracker.tracker._untracked(readings, self._with_std)
-        elif self._with_std:
-            bpm, std = predict_with_std(self.pipe, readings)
-        else:
-            bpm, std = self.pipe.predict(readings), np.full(len(readings), np.nan)
-        given = []
-        for reading, *values in zip(readings, bpm, std, strict=True):
-            heart_rate, spread = map(float, values)
-            if self._tracker is not None:
-                heart_rate, spread = self._tracker(reading.instant, heart_rate, spread)
-            known = spread if self._with_std else None
-            given.append(HeartRate(reading.instant, heart_rate, known))
-        return given
+        return [HeartRate(*answer) for answer in self._estimator(readings)]
 
     def _so_far(self) -> Recording:
         """Return what is settled as a recording, whose samples were checked as they came."""
@@ -381,47 +367,8 @@ class HeartRateStream:
 
     def _check_units(self, recording: Recording) -> None:
         if self._n_done == 0 and recording.acc is not None:
-            acc = recording.acc[:]
+            acc: Any = recording.acc[:]
             recording._warn_of_units(acc[~np.isnan(acc).any(axis=1)])
-
-
-def _opened(pipe: Any) -> tuple[Any, HeartRateTracker | None, PPGWindower]:
-    """Return the pipeline inside trackers and searches, the tracker, and the windower."""
-    tracker = None
-    while not isinstance(pipe, Pipeline):
-        if isinstance(pipe, HeartRateTracker) and tracker is None:
-            check_is_fitted(pipe)
-            tracker, pipe = pipe, pipe.estimator_
-        elif isinstance(pipe, FrozenEstimator):
-            pipe = pipe.estimator
-        elif hasattr(pipe, "best_estimator_"):
-            pipe = pipe.best_estimator_
-        else:
-            raise TypeError(
-                f"HeartRateStream: pipe must be a pipeline that begins with a PPGWindower, or a "
-                f"fitted HeartRateTracker or search around one, got {type(pipe).__name__}"
-            )
-    windower = pipe.steps[0][1]
-    if not isinstance(windower, PPGWindower):
-        raise TypeError(
-            f"HeartRateStream: pipe must begin with a PPGWindower, which takes readings, got "
-            f"{type(windower).__name__}"
-        )
-    check_is_fitted(pipe)
-    check_is_fitted(windower)
-    if tracker is not None and tracker.lookahead > 0:
-        raise ValueError(
-            f"HeartRateStream: the tracker looks {tracker.lookahead:g} s ahead, expected "
-            f"lookahead=0: set it so, as what comes later is not there yet"
-        )
-    return pipe, tracker, windower
-
-
-def _gives_std(estimator: Any) -> bool:
-    if not isinstance(estimator, HeartRateTracker):
-        return predicts_std(estimator)
-    told = estimator.method != "clip" or estimator.noise is not None
-    return told or predicts_std(estimator.estimator_)
 
 
 def _taps_ahead(rate: float, target_rate: float) -> int:

@@ -77,6 +77,37 @@ def test_shuffled_rows_give_the_same_recording(seed, n):
     assert np.array_equal(one.acc, other.acc)
 
 
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+@pytest.mark.filterwarnings("ignore::pulsehr.exceptions.RepairedDataWarning")
+def test_every_sample_is_where_it_was_measured_whatever_the_stamps(data):
+    """The PPG is the time itself; clocks drift, stamps jitter and are rounded, rows are lost."""
+    seed = data.draw(st.integers(0, 2**31))
+    rate = data.draw(st.floats(20, 300))
+    jitter = data.draw(st.sampled_from([0.0, 0.02, 0.1, 0.3]))
+    digits = data.draw(st.sampled_from([3, 6, 9]))
+    lost = data.draw(st.sampled_from([0.0, 0.01, 0.1]))
+    pause = data.draw(st.sampled_from([0.0, 0.7, 5.3]))
+    told = data.draw(st.sampled_from([None, 1.0, 1.01]))
+    rng = np.random.default_rng(seed)
+    seconds = (np.arange(600) + jitter * rng.uniform(-0.5, 0.5, 600)) / rate
+    seconds[300:] += pause
+    seconds = np.round(seconds[rng.random(600) >= lost], digits)
+    frame = pd.DataFrame({"time": seconds, "ppg": seconds})
+    recording, report = read_frame(frame, acc=None, ppg_rate=told and told * rate)
+    instants = report.start + np.arange(len(recording.ppg)) / recording.ppg_rate
+    away = np.abs(recording.ppg - instants) * recording.ppg_rate
+    held = ~np.isnan(away)
+    assert away[held][1:-1].max() <= 0.1 + 1e-3  # float32
+    assert away[[0, -1]][held[[0, -1]]].max(initial=0) < 1
+    # missing between samples that are too far apart for one to be lost, and nowhere else
+    after = np.clip(np.searchsorted(seconds, instants), 1, len(seconds) - 1)
+    step = (seconds[after] - seconds[after - 1]) * recording.ppg_rate
+    nearest = np.minimum(seconds[after] - instants, instants - seconds[after - 1])
+    assert (step[~held] > 1.5).all()
+    assert (step[held & (nearest * recording.ppg_rate > 0.101)][1:-1] <= 1.5 + 1e-6).all()
+
+
 def test_sensors_in_rows_of_their_own_keep_their_rates():
     ppg, acc = table(640, 64.0, acc=False), table(320, 32.0).drop(columns="ppg")
     recording = Recording.from_frame(pd.concat([ppg, acc]).sort_values("time"))
@@ -101,11 +132,12 @@ def test_second_zero_is_the_first_ppg_sample_for_both_sensors():
 
 def test_acceleration_between_the_instants_of_the_grid_is_interpolated():
     seconds = np.arange(0.01, 20, 1 / 32)
-    acc = pd.DataFrame({"time": seconds, "acc_x": seconds, "acc_y": -seconds, "acc_z": 1 + seconds})
+    slope = seconds / 10
+    acc = pd.DataFrame({"time": seconds, "acc_x": slope, "acc_y": -slope, "acc_z": 1 + slope})
     recording, report = read_frame(table(1280, 64.0), acc_frame=acc)
     assert recording.acc_rate == 32
-    assert recording.acc[0] == pytest.approx([0.01, -0.01, 1.01])  # held for 0.3 of a sample
-    later = np.arange(1, len(recording.acc)) / 32
+    assert recording.acc[0] == pytest.approx([0.001, -0.001, 1.001])  # held for 0.3 of a sample
+    later = np.arange(1, len(recording.acc)) / 320
     assert recording.acc[1:, 0] == pytest.approx(later, abs=1e-6)
     assert report.acc.n_interpolated == len(later)
     assert report.faults() == []
@@ -277,6 +309,15 @@ def test_the_interchange_protocol_gives_the_same_recording():
     assert one.ppg_rate == other.ppg_rate == 64
 
 
+def test_what_pandas_cannot_exchange_is_an_error_with_a_way_out():
+    class Broken:
+        def __dataframe__(self, nan_as_null=False, allow_copy=True):
+            raise NotImplementedError("not today")
+
+    with pytest.raises(TypeError, match=r"expected a Broken that pandas .*make a dict of its col"):
+        Recording.from_frame(Broken())
+
+
 def test_mappings_and_structured_arrays_are_tables_too():
     frame = table(640, 64.0)
     columns = {name: frame[name].tolist() for name in frame}
@@ -320,6 +361,12 @@ TIMES = np.arange(640) / 64
             {},
             "of the steps longer than 1.5 of it: are the stamps those of packets?",
         ),
+        (changed(time=np.where(TIMES < 9, TIMES, 3e8)).iloc[:577], {}, "after 8.98438 s: cut the"),
+        (changed(time=np.where(TIMES < 9, TIMES, np.inf)), {}, "got 64 without: drop those rows"),
+        (changed(), {"acc_frame": table(start=50.0)}, "got 50 to 59.9844 s: do both have stamps"),
+        (changed(), {"acc_frame": table().iloc[:0]}, "got none: do both have stamps"),
+        (changed(ppg=np.nan), {}, "expected rows with ppg and a time stamp, got none"),
+        (changed().iloc[:2], {}, "expected at least 3 samples with time stamps, got 2"),
         (changed(), {"time": None}, "ppg_rate must be given without time stamps"),
         (changed(), {"time": None, "ppg_rate": 64, "acc_rate": 32}, "give time stamps, or an acc"),
         (changed(), {"time": TIMES[:5]}, "expected a time stamp per row, got 5 for 640 rows"),

@@ -100,6 +100,14 @@ def test_a_log_that_cannot_be_right_is_an_error(bare, log, options, message):
         with_reference(bare, *log, **options)
 
 
+def test_signals_on_disk_stay_there(tmp_path):
+    np.save(tmp_path / "ppg.npy", np.sin(np.arange(1920) / 5, dtype=np.float32))
+    bare = Recording(ppg=np.load(tmp_path / "ppg.npy", mmap_mode="r"), ppg_rate=64)
+    labelled = with_reference(bare, SECONDS, 60 + SECONDS)
+    assert labelled.ppg is bare.ppg
+    assert not isinstance(labelled.ppg, np.ndarray)
+
+
 def test_labels_are_not_replaced_in_silence(bare):
     labelled = with_reference(bare, SECONDS, 60 + SECONDS)
     with pytest.raises(ValueError, match="must have no labels, got 12: to replace them"):

@@ -34,7 +34,7 @@ def test_beats_of_a_simulated_ecg_are_found(method, rate):
 
 @pytest.mark.parametrize("labels", ["mean_rate", "mean_rr"])
 def test_labels_agree_with_those_of_ieee_spc(pulsehr_data, labels):
-    """Two ways from ECG to label are 0.3 bpm apart on 13 runners; 58 of 1875 windows have none."""
+    """Two ways from ECG to label are 0.3 bpm apart on 13 runners; 64 of 1875 windows have none."""
     errors, n_windows = [], 0
     for recording in load_ieee_spc(pulsehr_data / "ieee_spc_2015").recordings:
         stem = recording.name.removeprefix("ieee_spc_")
@@ -51,7 +51,7 @@ def test_labels_agree_with_those_of_ieee_spc(pulsehr_data, labels):
     size = np.abs(errors)
     assert size.mean() < 0.35
     assert np.mean(size <= 3) > 0.99
-    assert n_windows - 65 < len(errors) < n_windows
+    assert n_windows - 70 < len(errors) < n_windows
 
 
 def test_a_window_holds_the_intervals_with_their_middle_in_it():
