@@ -22,6 +22,7 @@ from skorch.callbacks import Callback
 
 from pulsehr._augmentation import EXPECTED, is_augmentation
 from pulsehr._lazy import LazyWindows
+from pulsehr._missing_rows import check_missing_rows
 from pulsehr._optimization import (
     OPTIMIZERS,
     SCHEDULES,
@@ -33,7 +34,9 @@ from pulsehr._rows import readings_in
 from pulsehr.recordings import is_number
 
 
-def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> Any:
+def check_windows(
+    estimator: Any, X: Any, *, n_channels: int, reset: bool, missing: bool = False
+) -> Any:
     """Validate windows, 3-D or as 2-D rows.
 
     Parameters
@@ -47,6 +50,8 @@ def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> An
         Channels of 2-D rows, which hold one channel after the other.
     reset : bool
         True in `fit`.
+    missing : bool, default=False
+        Whether rows may be NaN throughout, as those of readings over a gap.
 
     Returns
     -------
@@ -79,8 +84,14 @@ def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> An
         windows = X
         if not isinstance(X, LazyWindows):
             windows = check_array(
-                X, dtype=np.float32, allow_nd=True, estimator=estimator, input_name="X"
+                X,
+                dtype=np.float32,
+                ensure_all_finite="allow-nan",
+                allow_nd=True,
+                estimator=estimator,
+                input_name="X",
             )
+        check_missing_rows(name, windows, missing)
         if windows.shape[2] == 0:
             raise ValueError(f"{name}: windows must hold samples, got shape {windows.shape}")
         if reset:
@@ -89,7 +100,8 @@ def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> An
         elif hasattr(estimator, "n_features_in_"):
             _check_shape(name, windows.shape[1:], estimator.n_channels_, estimator.n_features_in_)
         return windows if isinstance(X, LazyWindows) else _own(windows)
-    rows = validate_data(estimator, X, dtype=np.float32, reset=reset)
+    rows = validate_data(estimator, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=reset)
+    check_missing_rows(name, rows, missing)
     n_channels = n_channels if reset else getattr(estimator, "n_channels_", n_channels)
     if not isinstance(n_channels, (int, np.integer)) or n_channels < 1:
         raise ValueError(f"{name}: n_channels must be an integer >= 1, got {n_channels!r}")

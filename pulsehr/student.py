@@ -360,7 +360,7 @@ class DistilledStudentRegressor(
         Returns
         -------
         heart_rate : ndarray of shape (n_windows,)
-            In bpm.
+            In bpm; NaN for rows that are NaN throughout, and its std, too.
         std : ndarray of shape (n_windows,)
             Its standard deviation in bpm; with ``return_std=True`` only.
 
@@ -369,7 +369,8 @@ class DistilledStudentRegressor(
         NotFittedError
             Before `fit`.
         ValueError
-            If the shape is not that of `fit`, a value is not finite, or there is no std to return.
+            If the shape is not that of `fit`, other values are not finite, or there is no std to
+            return.
         """
         return predicted(self, X, return_std)
 

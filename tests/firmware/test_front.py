@@ -156,7 +156,9 @@ def test_a_stride_off_the_grid_is_refused(stride):
 
 def test_decimation_without_a_filter_is_refused():
     unfiltered = windower(antialias=False)
-    with pytest.raises(ValueError, match=r"fit one with antialias=True, or .* rate of 32 Hz"):
+    with pytest.raises(
+        ValueError, match=r"fit one with antialias=True, or .* sampling_rate of 32 Hz"
+    ):
         design_front(unfiltered, FORMAT, ppg_rate=64)
     assert design_front(unfiltered, FORMAT, ppg_rate=32).ppg.factor == 1
 
