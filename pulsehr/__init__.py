@@ -1,6 +1,15 @@
 """Heart rate from wrist PPG and motion with scikit-learn estimators, exported to C."""
 
-from pulsehr import baselines, datasets, exceptions, metrics, persistence, plotting, tracking
+from pulsehr import (
+    baselines,
+    datasets,
+    exceptions,
+    metrics,
+    persistence,
+    plotting,
+    quality,
+    tracking,
+)
 from pulsehr._gaps import Gap
 from pulsehr._version import __version__
 from pulsehr.firmware.export import to_microcontroller
@@ -32,6 +41,7 @@ __all__ = [
     "metrics",
     "persistence",
     "plotting",
+    "quality",
     "to_microcontroller",
     "to_onnx",
     "tracking",
