@@ -8,6 +8,7 @@ from pulsehr import (
     persistence,
     plotting,
     quality,
+    streaming,
     tracking,
 )
 from pulsehr._gaps import Gap
@@ -18,6 +19,7 @@ from pulsehr.onnx_export import to_onnx
 from pulsehr.pretrained import load_pretrained
 from pulsehr.quantized import QuantizedStudentRegressor
 from pulsehr.recordings import Reading, Recording
+from pulsehr.streaming import HeartRateStream
 from pulsehr.student import DistilledStudentRegressor
 from pulsehr.teacher import PulseTeacherRegressor
 from pulsehr.tracking import HeartRateTracker
@@ -26,6 +28,7 @@ from pulsehr.windows import PPGWindower
 __all__ = [
     "DistilledStudentRegressor",
     "Gap",
+    "HeartRateStream",
     "HeartRateTracker",
     "MicrocontrollerModel",
     "PPGWindower",
@@ -42,6 +45,7 @@ __all__ = [
     "persistence",
     "plotting",
     "quality",
+    "streaming",
     "to_microcontroller",
     "to_onnx",
     "tracking",

@@ -106,6 +106,35 @@ class Recording:
     name: str = ""
     _missing: tuple[Runs, ...] = field(default=(NO_RUNS, NO_RUNS), init=False)
 
+    @classmethod
+    def from_frame(cls, frame: Any, **columns: Any) -> Recording:
+        """Make a recording of a table with time stamps, or of rows at a constant rate.
+
+        Parameters
+        ----------
+        frame : DataFrame or mapping or structured array
+            One row per sample.
+        **columns
+            Names of columns, units, rates and further fields: see
+            `pulsehr.frames.read_frame`, which also reports what was done.
+
+        Returns
+        -------
+        Recording
+            Samples on a regular grid, NaN where samples are missing.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from pulsehr import Recording
+        >>> table = {"time": np.arange(1280) / 64, "ppg": np.sin(np.arange(1280) / 8)}
+        >>> Recording.from_frame(table, acc=None, subject="S1")
+        Recording('S1': 20.0 s, PPG 64 Hz, no acceleration, no labels)
+        """
+        from pulsehr.frames import read_frame  # which makes recordings
+
+        return read_frame(frame, **columns)[0]
+
     def __post_init__(self) -> None:
         """Validate every field once and make the arrays read-only."""
         self._set("subject", str(self.subject))
