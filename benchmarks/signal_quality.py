@@ -23,8 +23,24 @@ from pulsehr.datasets import HeartRateDataset, load_folder
 from pulsehr.quality import mark_missing, signal_quality
 
 
+def longest_run(same: np.ndarray) -> int:
+    """Count the samples of the longest run of True."""
+    borders = np.flatnonzero(np.diff(same, prepend=False, append=False))
+    return int(max(borders[1::2] - borders[::2], default=0))
+
+
 def print_marks(data: HeartRateDataset) -> None:
-    """Print what `mark_missing` finds in each recording where it finds something."""
+    """Print how long extremes are held, and what `mark_missing` finds where it finds something."""
+    held, equal = [], []
+    for recording in data.recordings:
+        ppg = np.asarray(recording.ppg)
+        held.append(max(longest_run(ppg == extreme) for extreme in (ppg.min(), ppg.max())))
+        equal.append((1 + longest_run(np.diff(ppg) == 0)) / recording.ppg_rate)
+    counts = [sum(n == k for n in held) for k in (1, 2)]
+    print(
+        f"an extreme is held for one sample in {counts[0]} recordings, for two in {counts[1]}, for "
+        f"more in {len(held) - sum(counts)}; longest stretch of equal samples {max(equal):.2f} s"
+    )
     for recording in data.recordings:
         marked = mark_missing(recording)
         n = int(np.isnan(np.asarray(marked.ppg)).sum())

@@ -17,7 +17,7 @@ from pulsehr.recordings import Recording, is_number
 __all__ = ["SignalQuality", "mark_missing", "signal_quality"]
 
 #: Samples in a row at the least or largest value of a PPG by which that is a rail. Two in a row
-#: are there without one in 13 of 98 signals of public data sets, three in none (docs/gaps.md).
+#: are there without one in 7 of 37 recordings of public data sets, three in none (docs/gaps.md).
 RAIL_RUN = 3
 
 #: Fewer pulse waves than this make no template that they could be compared with.
