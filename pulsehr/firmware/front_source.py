@@ -90,7 +90,9 @@ def header_parts(front: FrontEnd, prefix: str, arena_bytes: int) -> HeaderParts:
         "state": _state(front, prefix, arena_bytes),
         "clause_acc": ", of the acceleration, or of both" if with_acc else "",
         "clause_ahead": f", {upper}_ERROR_AHEAD" if with_acc else "",
-        "clause_far": f"; {upper}_ERROR_AHEAD if a sensor is ahead by more than three rows" if with_acc else "",
+        "clause_far": f"; {upper}_ERROR_AHEAD if a sensor is ahead by more than three rows"
+        if with_acc
+        else "",
         "pushes": "\n".join(_pushes(front, prefix)),
         "skips": "\n".join(_skips(front, prefix)),
     }
