@@ -13,12 +13,19 @@ from scipy.io import savemat
 
 from pulsehr import PPGWindower, Reading, Recording, load_pretrained
 from pulsehr._resampling import HALF_WIDTH
-from pulsehr.datasets import load_bami, load_ieee_spc, load_physionet_wrist, load_ppg_dalia
+from pulsehr.datasets import (
+    load_bami,
+    load_ieee_spc,
+    load_physionet_wrist,
+    load_ppg_dalia,
+    load_wesad,
+)
 from pulsehr.datasets._optional import optional_library, quiet_library
 from pulsehr.datasets.physionet_wrist import ACC_CHANNELS
 
 sys.path.insert(0, str(Path(__file__).parent / "datasets"))
 import ppg_dalia_files
+import wesad_files
 
 #: The same examples each time.
 modest = settings(deadline=None, derandomize=True, max_examples=25, database=None)
@@ -245,13 +252,18 @@ def test_labels_of_ppg_dalia_are_of_the_seconds_of_their_windows(step, tmp_path)
     np.testing.assert_allclose(window, label, atol=0.05)
 
 
+def beats_of(step: float) -> np.ndarray:
+    """Instants of the beats in seconds."""
+    return np.r_[np.arange(0, step, 60 / SLOW), np.arange(step, SECONDS, 60 / FAST)]
+
+
 @pytest.mark.parametrize("step", [20.0, 27.0, 33.0])
 def test_labels_of_physionet_wrist_are_of_the_seconds_of_their_windows(step, tmp_path):
     """By the mean interval: that of eight seconds is the share of each rate in them."""
     wfdb = optional_library("tests", "wfdb")
     ppg = pulse(256, step)
     acc = np.random.default_rng(0).normal([0, 0, 9.8], 1.0, size=(len(ppg), 3))
-    beats = np.r_[np.arange(0, step, 60 / SLOW), np.arange(step, SECONDS, 60 / FAST)]
+    beats = beats_of(step)
     at, names = {"fs": 256, "write_dir": str(tmp_path)}, ["wrist_ppg", *ACC_CHANNELS["wide_range"]]
     signals = {"p_signal": np.c_[ppg, acc], "units": ["mV", *["m/s^2"] * 3], "fmt": ["16"] * 4}
     with quiet_library():
@@ -261,3 +273,13 @@ def test_labels_of_physionet_wrist_are_of_the_seconds_of_their_windows(step, tmp
         )
     window, label = shares(load_physionet_wrist(tmp_path, labels="mean_rr"))
     np.testing.assert_allclose(window, label, atol=0.09)  # a beat more or less
+
+
+@pytest.mark.parametrize("step", [20.0, 33.0])
+def test_labels_of_wesad_are_of_the_seconds_of_their_windows(step, tmp_path):
+    """As those of the PhysioNet recordings, from the beats that are found in the ECG."""
+    ppg = pulse(64, step)[:, None]
+    beats = beats_of(step)[1:]
+    wesad_files.write_subject(tmp_path, 2, float(SECONDS), beats=beats, BVP=ppg)
+    window, label = shares(load_wesad(tmp_path, labels="mean_rr"))
+    np.testing.assert_allclose(window, label, atol=0.09)

@@ -45,7 +45,7 @@ def subject_files(who: str, paths: Iterable[Path]) -> list[Path]:
     found: dict[int, Path] = {}
     for path in sorted(paths):
         match = SUBJECT_FILE.fullmatch(path.name)
-        if match is None or path.parent.name != path.stem:
+        if match is None or path.parent.name != path.stem or not path.is_file():
             continue
         number = int(match[1])
         if number in found:

@@ -8,12 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from pulsehr.datasets import load_bami, load_empatica, load_ieee_spc, load_ppg_dalia
+from pulsehr.datasets import (
+    load_bami,
+    load_empatica,
+    load_ieee_spc,
+    load_physionet_wrist,
+    load_ppg_dalia,
+    load_wesad,
+)
 
 LOADERS = {
     load_bami: ["Subject_1.mat"],
     load_ieee_spc: ["DATA_01_TYPE01.mat"],
     load_ppg_dalia: ["PPG_FieldStudy/S1/S1.pkl"],
+    load_physionet_wrist: ["s1_walk.hea"],
+    load_wesad: ["WESAD/S2/S2.pkl"],
     load_empatica: ["BVP.csv", "ACC.csv"],
 }
 
