@@ -1,6 +1,16 @@
 """Heart rate from wrist PPG and motion with scikit-learn estimators, exported to C."""
 
-from pulsehr import baselines, datasets, exceptions, metrics, persistence, plotting, tracking
+from pulsehr import (
+    baselines,
+    datasets,
+    exceptions,
+    metrics,
+    persistence,
+    plotting,
+    streaming,
+    tracking,
+)
+from pulsehr._gaps import Gap
 from pulsehr._version import __version__
 from pulsehr.firmware.export import to_microcontroller
 from pulsehr.firmware.microcontroller import MicrocontrollerModel
@@ -8,6 +18,7 @@ from pulsehr.onnx_export import to_onnx
 from pulsehr.pretrained import load_pretrained
 from pulsehr.quantized import QuantizedStudentRegressor
 from pulsehr.recordings import Reading, Recording
+from pulsehr.streaming import HeartRateStream
 from pulsehr.student import DistilledStudentRegressor
 from pulsehr.teacher import PulseTeacherRegressor
 from pulsehr.tracking import HeartRateTracker
@@ -15,6 +26,8 @@ from pulsehr.windows import PPGWindower
 
 __all__ = [
     "DistilledStudentRegressor",
+    "Gap",
+    "HeartRateStream",
     "HeartRateTracker",
     "MicrocontrollerModel",
     "PPGWindower",
@@ -30,6 +43,7 @@ __all__ = [
     "metrics",
     "persistence",
     "plotting",
+    "streaming",
     "to_microcontroller",
     "to_onnx",
     "tracking",

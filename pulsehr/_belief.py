@@ -72,12 +72,17 @@ def belief(
     steps = np.diff(times)
     beliefs = np.empty_like(likely)
     beliefs[0] = likely[0] / likely[0].sum()
-    for k, step in enumerate(steps):
-        ahead = (transition(float(step), drift) @ beliefs[k]) * likely[k + 1]
-        beliefs[k + 1] = ahead / ahead.sum()
+    for k, seconds in enumerate(steps):
+        beliefs[k + 1] = step(beliefs[k], float(seconds), likely[k + 1], drift)
     if lookahead > 0:
         beliefs = _smoothed(times, beliefs, likely, drift, lookahead)
-    return median(beliefs), _std(beliefs)
+    return median(beliefs), spread(beliefs)
+
+
+def step(before: FloatArray, seconds: float, likely: FloatArray, drift: float) -> FloatArray:
+    """Return the belief (n_bins,) after a reading, of that after the one before."""
+    ahead = (transition(seconds, drift) @ before) * likely
+    return np.asarray(ahead / ahead.sum())
 
 
 def likelihood(bpm: FloatArray, noise: FloatArray, outliers: FloatArray) -> FloatArray:
@@ -121,10 +126,10 @@ def transition(seconds: float, drift: float) -> FloatArray:
     """
     # a Gaussian much narrower than a bin would stand still
     variance = max(drift * seconds, (GRID[1] - GRID[0]) ** 2 / 12)
-    spread = np.exp(-((GRID[:, None] - GRID) ** 2) / (2 * variance))
-    spread = (1 - LEAK) * spread / spread.sum(axis=0) + LEAK / len(GRID)
-    spread.flags.writeable = False
-    return np.asarray(spread)
+    moved = np.exp(-((GRID[:, None] - GRID) ** 2) / (2 * variance))
+    moved = (1 - LEAK) * moved / moved.sum(axis=0) + LEAK / len(GRID)
+    moved.flags.writeable = False
+    return np.asarray(moved)
 
 
 def median(beliefs: FloatArray) -> FloatArray:
@@ -148,9 +153,11 @@ def median(beliefs: FloatArray) -> FloatArray:
     return np.asarray(GRID[index[:, 0]] + (share - 0.5) * step)
 
 
-def _std(beliefs: FloatArray) -> FloatArray:
-    mean = beliefs @ GRID
-    return np.sqrt(np.maximum(beliefs @ GRID**2 - mean**2, 0.0))
+def spread(beliefs: FloatArray) -> FloatArray:
+    """Return the standard deviation (n_readings,) in bpm of beliefs (n_readings, n_bins)."""
+    # not as a product of matrices, which rounds by the number of rows
+    mean = (beliefs * GRID).sum(axis=1)
+    return np.sqrt(np.maximum((beliefs * GRID**2).sum(axis=1) - mean**2, 0.0))
 
 
 def _smoothed(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
-from pulsehr._resampling import resample_at
-from pulsehr._signals import Signal
+from pulsehr._gaps import TOLERANCE, Gap, SensorSignal
+from pulsehr._resampling import resample_at, sample_before
 from pulsehr._stored import StoredSignal
 from pulsehr.recordings import Recording
 
@@ -39,12 +39,18 @@ class Cutting:
         Edges in Hz.
     padding : {"error", "reflect"}
         At an instant with less than a window of past.
+    antialias : bool, default=True
+        Whether signals of other rates are filtered as they are resampled.
+    missing : {"error", "nan"}, default="error"
+        At an instant over a gap.
     """
 
     window: float
     sampling_rate: float
     bandpass: tuple[float, float] | None
     padding: str
+    antialias: bool = True
+    missing: str = "error"
 
     @property
     def n_times(self) -> int:
@@ -55,7 +61,7 @@ class Cutting:
         """Raise ValueError for the first instant (n_windows,) at which there is no window."""
         half_sample = 0.5 / self.sampling_rate
         late = instants > recording.duration + half_sample
-        shortest = 2 / self.sampling_rate if self.padding == "reflect" else self.window
+        shortest = self._shortest()
         early = instants < shortest - 1e-6
         for wrong, problem in (
             (late, f"lies after the end at {recording.duration:g} s"),
@@ -71,20 +77,49 @@ class Cutting:
                     f"{recording.name!r} {problem}"
                 )
 
+    def over_gap(
+        self, recording: Recording, instants: NDArray[np.float64]
+    ) -> NDArray[np.bool_] | None:
+        """Tell which windows (n_windows,) lie over a gap; None for a recording without one."""
+        signals = [signal for signal in recording.signals if len(signal.missing)]
+        if not signals:
+            return None
+        over = [signal.over_gap(instants, self._span(signal)) for signal in signals]
+        return np.asarray(np.any(over, axis=0))
+
+    def gap_under(self, recording: Recording, instant: float) -> Gap:
+        """Return a gap over which the window at an instant lies."""
+        when = np.array([instant])
+        return next(
+            signal.gap_before(instant)
+            for signal in recording.signals
+            if signal.over_gap(when, self._span(signal))[0]
+        )
+
     def cut(self, recording: Recording, instants: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return windows (n_windows, n_channels, n_times), band-passed, not normalised."""
-        settling = self._settling_samples()
-        times = self._sample_times(instants, settling + self.n_times)
-        signals = list(_signals(recording))
+        """Return windows (n_windows, n_channels, n_times), band-passed, not normalised.
+
+        Those over a gap are NaN.
+        """
+        over = self.over_gap(recording, instants)
+        if over is None or not over.any():
+            return self._cut(recording, instants)
+        windows = np.full((len(instants), recording.n_channels, self.n_times), np.nan)
+        if not over.all():
+            windows[~over] = self._cut(recording, instants[~over])
+        return windows
+
+    def _cut(self, recording: Recording, instants: NDArray[np.float64]) -> NDArray[np.float64]:
+        settling, signals = self._settling_samples(), recording.signals
+        times = self._sample_times(signals, instants, settling + self.n_times)
         cut = np.empty((len(times), recording.n_channels, times.shape[1]))
         first = 0
-        for signal, rate in signals:
-            resampled = resample_at(signal, rate, times, self.sampling_rate)
-            last = first + resampled.shape[2]
-            cut[:, first:last] = np.moveaxis(resampled, 2, 1)
+        for signal in signals:
+            last = first + (3 if signal.samples.ndim == 2 else 1)
+            self._resample(signal, instants, times, cut[:, first:last])
             first = last
         # what is in memory was validated and cannot change
-        on_disk = any(isinstance(signal, StoredSignal) for signal, _ in signals)
+        on_disk = any(isinstance(signal.samples, StoredSignal) for signal in signals)
         if on_disk and not np.isfinite(cut).all():
             bad = instants[~np.isfinite(cut).all(axis=(1, 2))]
             raise ValueError(
@@ -92,6 +127,41 @@ class Cutting:
                 f"before {bad[0]:g} s, expected what was checked when it was made: make it again"
             )
         return self.bandpassed(cut, settling)
+
+    def _shortest(self) -> float:
+        """Seconds of past that a window needs."""
+        return 2 / self.sampling_rate if self.padding == "reflect" else self.window
+
+    def _span(self, signal: SensorSignal) -> float:
+        """Seconds before an instant in which no sample may be missing."""
+        if self.padding != "reflect":
+            return self.window
+        # the first sample after a missing one is where a reflected past may begin
+        return self._shortest() + 1 / signal.rate - 2 * TOLERANCE
+
+    def _resample(
+        self,
+        signal: SensorSignal,
+        instants: NDArray[np.float64],
+        times: NDArray[np.float64],
+        out: NDArray[np.float64],
+    ) -> None:
+        """Fill windows (n_windows, n_signals, n_times) with a signal, each of its stretch alone."""
+        if not len(signal.missing):
+            out[...] = np.moveaxis(self._at(signal, times, None), 2, 1)
+            return
+        firsts, stops = signal.stretch(instants)
+        for first in np.unique(firsts):
+            rows = firsts == first
+            stretch = int(first), int(stops[rows][0])
+            out[rows] = np.moveaxis(self._at(signal, times[rows], stretch), 2, 1)
+
+    def _at(
+        self, signal: SensorSignal, times: NDArray[np.float64], stretch: tuple[int, int] | None
+    ) -> NDArray[np.floating]:
+        if self.antialias:
+            return resample_at(signal.samples, signal.rate, times, self.sampling_rate, stretch)
+        return sample_before(signal.samples, signal.rate, times, stretch)
 
     def bandpassed(self, signals: NDArray[np.float64], settling: int = 0) -> NDArray[np.float64]:
         """Return signals (..., settling + n_times) without their first samples, filtered."""
@@ -110,16 +180,21 @@ class Cutting:
             return 0
         return int(np.ceil(SETTLING_PERIODS / self.bandpass[0] * self.sampling_rate))
 
-    def _sample_times(self, instants: NDArray[np.float64], n_times: int) -> NDArray[np.float64]:
+    def _sample_times(
+        self, signals: tuple[SensorSignal, ...], instants: NDArray[np.float64], n_times: int
+    ) -> NDArray[np.float64]:
         """Return when each sample was taken (n_windows, n_times), reflected at the start."""
         before = np.arange(n_times, 0, -1) / self.sampling_rate
         times = instants[:, None] - before
         if self.padding == "reflect":
-            # a triangle wave between the start and the instant: never past the instant
-            last = instants[:, None] - 1 / self.sampling_rate
-            phase = np.mod(times, 2 * last)
-            reflected = np.where(phase > last, 2 * last - phase, phase)
-            times = np.where(times < 0, reflected, times)
+            # a triangle wave between the start and the instant: never past the instant; of all
+            # signals at the last of their starts, so that pulse and motion stay together
+            starts = np.max([signal.stretch(instants)[0] / signal.rate for signal in signals], 0)
+            start = starts[:, None]
+            past = instants[:, None] - 1 / self.sampling_rate - start
+            phase = np.mod(times - start, 2 * past)
+            reflected = start + np.where(phase > past, 2 * past - phase, phase)
+            times = np.where(times < start, reflected, times)
         return times
 
 
@@ -156,7 +231,7 @@ def channel_statistics(
     Parameters
     ----------
     blocks : iterable of ndarray of shape (n_windows, n_channels, n_times)
-        The windows, some at a time.
+        The windows, some at a time; those that are NaN throughout do not count.
 
     Returns
     -------
@@ -169,20 +244,22 @@ def channel_statistics(
        Sample Variances, 1979, eq. 2.1.
     """
     count, mean, squares = 0, np.zeros(1), np.zeros(1)
-    for block in blocks:
+    for every in blocks:
+        missing = np.isnan(every[:, 0, 0])
+        block = every[~missing] if missing.any() else every
+        if len(block) == 0:
+            continue
         n = block.shape[0] * block.shape[2]
         step = block.mean(axis=(0, 2)) - mean
         squares = squares + block.var(axis=(0, 2)) * n + step**2 * (count * n / (count + n))
         count += n
         mean = mean + step * (n / count)
+    if count == 0:
+        raise ValueError(
+            "PPGWindower: all training rows lie over gaps, expected some that do not with "
+            "normalize='channel'"
+        )
     return mean, np.sqrt(squares / count)
-
-
-def _signals(recording: Recording) -> Iterator[tuple[Signal, float]]:
-    """Yield the signals of each sensor with their rate in Hz."""
-    yield recording.ppg, recording.ppg_rate
-    if recording.acc is not None and recording.acc_rate is not None:
-        yield recording.acc, recording.acc_rate
 
 
 def _normalize_window(windows: NDArray[np.float64]) -> NDArray[np.float64]:

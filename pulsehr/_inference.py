@@ -29,9 +29,14 @@ Outputs = tuple[NDArray[np.float64], ...]
 
 
 def fitted_outputs(estimator: Any, X: Any) -> Outputs:
-    """Return what `run_network` does for windows that a user passes to a fitted estimator."""
+    """Return what `run_network` does for windows that a user passes to a fitted estimator.
+
+    Rows that are NaN throughout become NaN, as NaN passes through every layer.
+    """
     check_is_fitted(estimator, "network_")
-    windows = check_windows(estimator, X, n_channels=estimator.n_channels_, reset=False)
+    windows = check_windows(
+        estimator, X, n_channels=estimator.n_channels_, reset=False, missing=True
+    )
     return run_network(estimator.network_, windows)
 
 
@@ -39,8 +44,8 @@ def run_network(network: Any, windows: Any, rows: NDArray[np.intp] | None = None
     """Run a network so that a window's result does not depend on its neighbours.
 
     The convolutions run in float32, where each window of a batch gets the same bits however
-    large the batch is; matrix products do not have that property, so that the small rest
-    runs in float64.
+    large the batch is. Matrix products do not have that property: the small rest runs in float64,
+    on one thread and always on `BATCH` rows, so that it rounds alike whatever the number of rows.
 
     Parameters
     ----------
@@ -67,12 +72,12 @@ def run_network(network: Any, windows: Any, rows: NDArray[np.intp] | None = None
         part: Any = slice(start, start + BATCH)
         with torch.inference_mode():  # of this thread
             batch = torch.from_numpy(windows[part if rows is None else rows[part]])
-            maps = network.convolve(batch.to(device)).cpu().double()
-            return tuple(values.numpy() for values in head(maps))
+            maps = network.convolve(batch.to(device)).cpu()
+            full = torch.zeros(BATCH, *maps.shape[1:], dtype=torch.float64)
+            full[: len(maps)] = maps
+            return tuple(values[: len(maps)].numpy() for values in head(full))
 
     n_rows = len(windows) if rows is None else len(rows)
-    if n_rows <= BATCH:
-        return of_batch(0)
     with one_thread_a_part() as run:
         outputs = zip(*run(of_batch, range(0, n_rows, BATCH)), strict=True)
         return tuple(map(np.concatenate, outputs))

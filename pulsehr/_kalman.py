@@ -77,14 +77,21 @@ def kalman(
     x, v = bpm[0], START_STD**2
     mean[0], variance[0] = x, v
     for k in range(1, len(bpm)):
-        v = min(v + drift * (times[k] - times[k - 1]), MAX_STD**2)
-        innovation = bpm[k] - x
-        gain = v / max(v + noise[k] ** 2, (innovation / gate) ** 2)
-        x, v = x + gain * innovation, v - gain * v
+        x, v = step(x, v, times[k] - times[k - 1], bpm[k], noise[k], drift, gate)
         mean[k], variance[k] = x, v
     if lookahead > 0:
         mean, variance = _smoothed(times, mean, variance, drift, lookahead)
     return mean, np.sqrt(variance)
+
+
+def step(
+    x: float, v: float, seconds: float, bpm: float, noise: float, drift: float, gate: float = GATE
+) -> tuple[float, float]:
+    """Return mean (bpm) and variance (bpm^2) after a reading, of those after the one before."""
+    v = min(v + drift * seconds, MAX_STD**2)
+    innovation = bpm - x
+    gain = v / max(v + noise**2, (innovation / gate) ** 2)
+    return x + gain * innovation, v - gain * v
 
 
 def _smoothed(

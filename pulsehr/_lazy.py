@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from pulsehr._cutting import Cutting, Normalization
 from pulsehr._rows import group_by_recording
+from pulsehr.exceptions import MissingSamplesWarning
 from pulsehr.recordings import Reading, Recording
 
 #: Windows that are cut at a time: bounds the memory, and is enough to share what overlaps.
@@ -71,6 +73,20 @@ class LazyWindows:
     def dtype(self) -> np.dtype[np.float32]:
         """Of the windows that are cut."""
         return np.dtype(np.float32)
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Which windows lie over a gap (n_windows,), and are NaN."""
+        missing = np.zeros(len(self), np.bool_)
+        for number, recording in enumerate(self.recordings):
+            if any(len(signal.missing) for signal in recording.signals):
+                rows = np.flatnonzero(self.which == number)
+                missing[rows] = self.cutting.over_gap(recording, self.instants[rows])
+        return missing
+
+    def take(self, rows: NDArray[Any]) -> LazyWindows:
+        """Return the windows of a mask or an array of rows, not cut either."""
+        return replace(self, which=self.which[rows], instants=self.instants[rows])
 
     def __len__(self) -> int:
         """Count the windows."""
@@ -166,6 +182,11 @@ def lazy_windows(readings: Sequence[Reading], cutting: Cutting) -> LazyWindows:
         If there is no window at an instant, or only some recordings have acceleration.
     TypeError
         If a row is no reading.
+
+    Warns
+    -----
+    MissingSamplesWarning
+        If rows lie over gaps, and that is no error.
     """
     groups = group_by_recording(readings)
     recordings = tuple(recording for recording, _ in groups)
@@ -176,7 +197,33 @@ def lazy_windows(readings: Sequence[Reading], cutting: Cutting) -> LazyWindows:
     instants = np.array([reading.instant for reading in readings], np.float64)
     for recording, rows in groups:
         cutting.check_instants(recording, instants[rows])
-    return LazyWindows(recordings, which, instants, cutting, Normalization())
+    windows = LazyWindows(recordings, which, instants, cutting, Normalization())
+    _check_gaps(windows)
+    return windows
+
+
+def _check_gaps(windows: LazyWindows) -> None:
+    missing = windows.missing
+    if not missing.any():
+        return
+    row = int(np.argmax(missing))
+    recording, instant = windows.recordings[windows.which[row]], float(windows.instants[row])
+    cutting = windows.cutting
+    reason = (
+        f"the reading at {instant:g} s of recording {recording.name!r} lies over a gap of the "
+        f"{cutting.gap_under(recording, instant)}"
+    )
+    if cutting.missing == "error":
+        raise ValueError(
+            f"PPGWindower: {reason}: leave it out (readings(window={cutting.window:g}) of a "
+            f"recording does), or set missing='nan' for rows of NaN"
+        )
+    warnings.warn(
+        f"PPGWindower: {int(missing.sum())} of {len(missing)} rows lie over gaps and become NaN; "
+        f"the first: {reason}",
+        MissingSamplesWarning,
+        stacklevel=2,
+    )
 
 
 def _check_channels(recordings: Sequence[Recording]) -> None:

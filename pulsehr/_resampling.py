@@ -1,4 +1,4 @@
-"""Sample a signal at any instants, band-limited to what the new rate can carry."""
+"""Sample a signal at any instants, band-limited to what the new rate can carry, or as it is."""
 
 from __future__ import annotations
 
@@ -27,15 +27,19 @@ GAP = 256
 
 
 def resample_at(
-    signal: Signal, rate: float, times: NDArray[np.float64], target_rate: float
+    signal: Signal,
+    rate: float,
+    times: NDArray[np.float64],
+    target_rate: float,
+    stretch: tuple[int, int] | None = None,
 ) -> NDArray[np.float64]:
     """Evaluate signals of one rate at instants through a Kaiser-windowed sinc.
 
     The cut-off (-6 dB) is half the slower rate: from 125 to 32 Hz the pass-band is flat to 10 Hz
     and 22 Hz and above, which would alias below 10 Hz, lose 44 dB or more. Before the first
-    and after the last sample the signal is taken to stay as it is there. Overlapping windows
-    share instants, and each different instant is computed once. Of signals on disk only the
-    stretches around the instants are read.
+    and after the last sample of a stretch the signal is taken to stay as it is there. Overlapping
+    windows share instants, and each different instant is computed once. Of signals on disk only
+    the samples around the instants are read.
 
     Parameters
     ----------
@@ -47,12 +51,15 @@ def resample_at(
         Instants in seconds.
     target_rate : float
         Rate in Hz at which the instants sample the signal.
+    stretch : tuple of 2 int, default=None
+        The first sample that may be looked at, and the first after those; None: all.
 
     Returns
     -------
     ndarray of shape (*times.shape, n_signals)
         The signals at the instants.
     """
+    first, stop = stretch or (0, len(signal))
     steps = np.rint(times.ravel() * (rate / PHASE_STEP)).astype(np.int64)
     unique, inverse = np.unique(steps, return_inverse=True)
     values = np.empty((len(unique), *(signal.shape[1:] or (1,))))
@@ -61,10 +68,42 @@ def resample_at(
         base, phase = np.divmod(unique[start : start + CHUNK], per_sample)
         phases, which = np.unique(phase, return_inverse=True)
         offsets, weights = filter_bank(phases * PHASE_STEP, rate, target_rate)
-        index = np.clip(base[:, None] + offsets, 0, len(signal) - 1)
+        index = np.clip(base[:, None] + offsets, first, stop - 1)
         samples = _samples(signal, index).reshape(*index.shape, -1)
         values[start : start + CHUNK] = np.einsum("tks,tk->ts", samples, weights[which])
     return values[inverse].reshape(*times.shape, -1)
+
+
+def sample_before(
+    signal: Signal,
+    rate: float,
+    times: NDArray[np.float64],
+    stretch: tuple[int, int] | None = None,
+) -> NDArray[np.floating]:
+    """Take the last sample at or before each instant, without a filter.
+
+    Parameters
+    ----------
+    signal : ndarray or StoredSignal of shape (n_samples,) or (n_samples, n_signals)
+        Samples taken ``k / rate`` seconds after the start.
+    rate : float
+        Sampling rate of `signal` in Hz.
+    times : ndarray of any shape
+        Instants in seconds; one that lies less than `PHASE_STEP` of a sample before a sample is
+        the instant of that sample. Outside of a stretch its first or last sample is taken.
+    stretch : tuple of 2 int, default=None
+        The first sample that may be looked at, and the first after those; None: all.
+
+    Returns
+    -------
+    ndarray of shape (*times.shape, n_signals)
+        The samples.
+    """
+    first, stop = stretch or (0, len(signal))
+    index = np.floor(times.ravel() * rate + PHASE_STEP).astype(np.int64)
+    unique, inverse = np.unique(np.clip(index, first, stop - 1), return_inverse=True)
+    samples = _samples(signal, unique[:, None]).reshape(len(unique), -1)
+    return samples[inverse].reshape(*times.shape, -1)
 
 
 def _samples(signal: Signal, index: NDArray[np.int64]) -> NDArray[np.floating]:

@@ -1,4 +1,4 @@
-"""Whether samples can be used: numeric, finite, of the right shape, not constant."""
+"""Whether samples can be used: numeric, finite or missing, of the right shape, not constant."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsehr._gaps import Runs, joined, runs_of
 from pulsehr._stored import StoredSignal, stored
 
 FloatArray: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
@@ -16,8 +17,8 @@ Signal: TypeAlias = FloatArray | StoredSignal
 BLOCK_SAMPLES = 1 << 18
 
 
-def valid_signal(who: str, value: Any, ndim: int) -> tuple[Signal, NDArray[np.float32]]:
-    """Return a valid signal, which stays on disk if it is there, and some of its samples.
+def valid_signal(who: str, value: Any, ndim: int) -> tuple[Signal, Runs, NDArray[np.float32]]:
+    """Return a valid signal, which stays on disk if it is there, and what was seen of it.
 
     Parameters
     ----------
@@ -32,13 +33,15 @@ def valid_signal(who: str, value: Any, ndim: int) -> tuple[Signal, NDArray[np.fl
     -------
     signal : ndarray or StoredSignal of shape (n_samples,) or (n_samples, 3), float32
         Read-only.
+    missing : ndarray of int, shape (n_gaps, 2)
+        Runs of samples that are NaN, on any axis.
     some : ndarray
-        At most about 10,000 of its samples, evenly spaced.
+        At most about 10,000 of the others, about evenly spaced.
 
     Raises
     ------
     ValueError
-        If it is empty, constant, of another shape or not finite.
+        If it is empty, constant, of another shape, infinite, or NaN throughout.
     TypeError
         If it is not numeric.
     """
@@ -55,8 +58,8 @@ def valid_signal(who: str, value: Any, ndim: int) -> tuple[Signal, NDArray[np.fl
         raise ValueError(f"{who} must have shape {wanted}, got {array.shape}")
     if len(array) == 0:
         raise ValueError(f"{who} must not be empty")
-    some = _check_samples(who, array)
-    return (array if on_disk is not None else read_only(array, value)), some
+    missing, some = _check_samples(who, array)
+    return (array if on_disk is not None else read_only(array, value)), missing, some
 
 
 def finite(who: str, value: Any) -> NDArray[np.float64]:
@@ -64,7 +67,10 @@ def finite(who: str, value: Any) -> NDArray[np.float64]:
     array: Any = _numbers(who, value, np.float64)
     missing = ~np.isfinite(array)
     if missing.any():
-        raise _missing(who, int(missing.sum()), np.argwhere(missing)[0].tolist())
+        raise ValueError(
+            f"{who} must be finite, got {int(missing.sum())} NaN or infinite values, the first at "
+            f"index {np.argwhere(missing)[0].tolist()}: cut them out or interpolate"
+        )
     numbers: NDArray[np.float64] = array
     return numbers
 
@@ -95,32 +101,36 @@ def _check_kind(who: str, value: Any, array: Any) -> None:
         raise TypeError(f"{who} must be numeric, got {kind}")
 
 
-def _check_samples(who: str, signal: Any) -> NDArray[np.float32]:
-    """Raise if samples are not finite or all the same; return some, evenly spaced."""
+def _check_samples(who: str, signal: Any) -> tuple[Runs, NDArray[np.float32]]:
+    """Raise if samples are infinite or all the same; return where NaN are, and some others."""
     step = max(1, len(signal) // 10_000)
-    lows, highs, some = [], [], []
-    n_missing, first_missing = 0, None
+    lows, highs, some, runs = [], [], [], []
+    n_infinite, first_infinite = 0, None
     for start in range(0, len(signal), BLOCK_SAMPLES):
         block = signal[start : start + BLOCK_SAMPLES]
-        missing = ~np.isfinite(block)
-        if missing.any():
-            n_missing += int(missing.sum())
-            first = np.argwhere(missing)[0].tolist()
-            first_missing = first_missing or [start + first[0], *first[1:]]
-        lows.append(block.min(axis=0))
-        highs.append(block.max(axis=0))
-        some.append(block[-start % step :: step].copy())  # a view would keep its block
-    if n_missing:
-        raise _missing(who, n_missing, first_missing)
+        offset = -start % step
+        if not np.isfinite(block).all():
+            infinite = np.isinf(block)
+            if infinite.any():
+                n_infinite += int(infinite.sum())
+                first = np.argwhere(infinite)[0].tolist()
+                first_infinite = first_infinite or [start + first[0], *first[1:]]
+            missing = np.isnan(block).reshape(len(block), -1).any(axis=1)
+            runs.append(runs_of(missing, start))
+            block, offset = block[~missing], 0
+        if len(block):
+            lows.append(block.min(axis=0))
+            highs.append(block.max(axis=0))
+            some.append(block[offset::step].copy())  # a view would keep its block
+    if n_infinite:
+        raise ValueError(
+            f"{who} must be finite, or NaN where a sample is missing, got {n_infinite} infinite "
+            f"values, the first at index {first_infinite}: set those to NaN whose value is unknown"
+        )
+    if not lows:
+        raise ValueError(f"{who} holds no sample, all {len(signal)} are NaN: leave it out")
     constant = np.max(highs, axis=0) == np.min(lows, axis=0)
     if np.any(constant):
         where = "" if signal.ndim == 1 else f" axis {'xyz'[int(np.argmax(constant))]}"
         raise ValueError(f"{who}{where} is constant: is the sensor connected?")
-    return np.concatenate(some)
-
-
-def _missing(who: str, n_missing: int, first: Any) -> ValueError:
-    return ValueError(
-        f"{who} must be finite, got {n_missing} NaN or infinite values, the first at index "
-        f"{first}: cut them out or interpolate"
-    )
+    return joined(runs), np.concatenate(some)

@@ -22,6 +22,7 @@ from skorch.callbacks import Callback
 
 from pulsehr._augmentation import EXPECTED, is_augmentation
 from pulsehr._lazy import LazyWindows
+from pulsehr._missing_rows import check_missing_rows
 from pulsehr._optimization import (
     OPTIMIZERS,
     SCHEDULES,
@@ -33,7 +34,9 @@ from pulsehr._rows import readings_in
 from pulsehr.recordings import is_number
 
 
-def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> Any:
+def check_windows(
+    estimator: Any, X: Any, *, n_channels: int, reset: bool, missing: bool = False
+) -> Any:
     """Validate windows, 3-D or as 2-D rows.
 
     Parameters
@@ -47,6 +50,8 @@ def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> An
         Channels of 2-D rows, which hold one channel after the other.
     reset : bool
         True in `fit`.
+    missing : bool, default=False
+        Whether rows may be NaN throughout, as those of readings over a gap.
 
     Returns
     -------
@@ -79,8 +84,14 @@ def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> An
         windows = X
         if not isinstance(X, LazyWindows):
             windows = check_array(
-                X, dtype=np.float32, allow_nd=True, estimator=estimator, input_name="X"
+                X,
+                dtype=np.float32,
+                ensure_all_finite="allow-nan",
+                allow_nd=True,
+                estimator=estimator,
+                input_name="X",
             )
+        check_missing_rows(name, windows, missing)
         if windows.shape[2] == 0:
             raise ValueError(f"{name}: windows must hold samples, got shape {windows.shape}")
         if reset:
@@ -89,7 +100,8 @@ def check_windows(estimator: Any, X: Any, *, n_channels: int, reset: bool) -> An
         elif hasattr(estimator, "n_features_in_"):
             _check_shape(name, windows.shape[1:], estimator.n_channels_, estimator.n_features_in_)
         return windows if isinstance(X, LazyWindows) else _own(windows)
-    rows = validate_data(estimator, X, dtype=np.float32, reset=reset)
+    rows = validate_data(estimator, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=reset)
+    check_missing_rows(name, rows, missing)
     n_channels = n_channels if reset else getattr(estimator, "n_channels_", n_channels)
     if not isinstance(n_channels, (int, np.integer)) or n_channels < 1:
         raise ValueError(f"{name}: n_channels must be an integer >= 1, got {n_channels!r}")
@@ -154,6 +166,10 @@ def _is_true_share(value: Any) -> bool:
     return _is_number(value) and 0 <= value < 1
 
 
+def _is_held_out(value: Any) -> bool:
+    return _is_true_share(value) or (hasattr(value, "split") and hasattr(value, "get_n_splits"))
+
+
 def _is_upper_percentile(value: Any) -> bool:
     return _is_number(value) and 50 < value <= 100
 
@@ -164,6 +180,10 @@ def _is_positive(value: Any) -> bool:
 
 def _is_not_negative(value: Any) -> bool:
     return _is_number(value) and value >= 0
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, (bool, np.bool_))
 
 
 def _is_level(value: Any) -> bool:
@@ -200,13 +220,17 @@ HYPERPARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "n_channels": (_is_count, "an integer >= 1"),
     "lr": (_is_positive, "a number > 0"),
     "weight_decay": (_is_not_negative, "a number >= 0"),
-    "validation_fraction": (_is_true_share, "a number from 0 to below 1"),
+    "validation_fraction": (
+        _is_held_out,
+        "a number from 0 to below 1, or a cross-validation splitter",
+    ),
     "dropout": (_is_true_share, "a number from 0 to below 1"),
     "filters": (_is_filters, "three integers >= 1"),
     "label_weight": (_is_share, "a number from 0 to 1"),
     "prediction_weight": (_is_share, "a number from 0 to 1"),
     "temperature": (_is_positive, "a number > 0"),
     "percentile": (_is_upper_percentile, "a number above 50 to 100"),
+    "antialias": (_is_truth, "True or False"),
     "device": (is_device, "'auto', 'cpu', or a 'cuda', 'cuda:0', ... or 'mps' that is there"),
     "optimizer": (is_optimizer, f"one of {sorted(OPTIMIZERS)} or a callable"),
     "lr_scheduler": (is_schedule, f"one of {sorted(SCHEDULES)}, a callable or None"),
@@ -280,7 +304,7 @@ def check_heart_rates(estimator: Any, windows: Any, y: Any) -> NDArray[np.float6
 
 
 def _check_groups(estimator: Any, windows: Any, groups: Any) -> NDArray[Any] | None:
-    """Return the subjects (n_windows,) as numbers from 0, in sorted order, or None."""
+    """Return the subjects (n_windows,), of one type, or None."""
     if groups is None:
         return None
     check_consistent_length(windows, groups)
@@ -294,7 +318,7 @@ def _check_groups(estimator: Any, windows: Any, groups: Any) -> NDArray[Any] | N
             f"{type(estimator).__name__}: groups must name the subject of each row, all by "
             f"numbers or all by text, none missing"
         )
-    return np.asarray(numbers)
+    return np.asarray(names[numbers])
 
 
 def check_training_rows(

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from pulsehr import _onnx_methods
+from pulsehr._missing_rows import answered
 from pulsehr._state import restored_state, stored_state
 from pulsehr._validation import (
     check_heart_rates,
@@ -106,10 +107,13 @@ class SpectralPeakRegressor(RegressorMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_windows,)
-            Heart rate in bpm.
+            Heart rate in bpm; NaN for rows that are NaN throughout.
         """
         check_is_fitted(self, "n_channels_")
-        windows = check_windows(self, X, n_channels=self.n_channels_, reset=False)
+        windows = check_windows(self, X, n_channels=self.n_channels_, reset=False, missing=True)
+        return answered(self._all_peaks, windows)[0]
+
+    def _all_peaks(self, windows: Any) -> NDArray[np.float64]:
         starts = range(0, len(windows), BATCH)
         return np.concatenate([self._peaks(windows[k : k + BATCH][:, 0]) for k in starts])
 
@@ -260,10 +264,13 @@ class MotionAwareSpectralRegressor(RegressorMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_windows,)
-            Heart rate in bpm.
+            Heart rate in bpm; NaN for rows that are NaN throughout.
         """
         check_is_fitted(self, "n_channels_")
-        windows = check_windows(self, X, n_channels=self.n_channels_, reset=False)
+        windows = check_windows(self, X, n_channels=self.n_channels_, reset=False, missing=True)
+        return answered(self._all_peaks, windows)[0]
+
+    def _all_peaks(self, windows: Any) -> NDArray[np.float64]:
         starts = range(0, len(windows), BATCH)
         return np.concatenate([self._peaks(np.asarray(windows[k : k + BATCH])) for k in starts])
 

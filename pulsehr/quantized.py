@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from pulsehr import _onnx_methods
 from pulsehr._inference import PERCENTILE, layer_ranges
+from pulsehr._missing_rows import answered
 from pulsehr._routing import is_fitted, metadata_router, passed_on
 from pulsehr._state import restored_state, stored_state
 from pulsehr._uncertainty import no_std
@@ -136,7 +137,7 @@ class QuantizedStudentRegressor(RegressorMixin, BaseEstimator):
         Returns
         -------
         heart_rate : ndarray of shape (n_windows,)
-            In bpm, a multiple of 1/256.
+            In bpm, a multiple of 1/256; NaN for rows that are NaN throughout, and its std, too.
         std : ndarray of shape (n_windows,)
             Its standard deviation, the same; with ``return_std=True`` only.
 
@@ -145,17 +146,21 @@ class QuantizedStudentRegressor(RegressorMixin, BaseEstimator):
         NotFittedError
             Before `fit`.
         ValueError
-            If the shape is not that of `fit`, a value is not finite, or there is no std to return.
+            If the shape is not that of `fit`, other values are not finite, or there is no std to
+            return.
         """
         check_is_fitted(self)
-        windows = check_windows(self, X, n_channels=self.n_channels_, reset=False)
+        windows = check_windows(self, X, n_channels=self.n_channels_, reset=False, missing=True)
         graph = quantized_graph(self)
         if return_std and graph.n_outputs == 1:
             raise no_std(self)
-        blocks = (windows[start : start + CHUNK] for start in range(0, len(windows), CHUNK))
-        given = (quantize_windows(block, graph.input_format) for block in blocks)
-        outputs = np.concatenate([run_outputs(graph, integers) for integers in given])
-        heart_rate, *std = np.ascontiguousarray(outputs.T) / BPM_STEPS
+
+        def run(windows: Any) -> Any:
+            blocks = (windows[start : start + CHUNK] for start in range(0, len(windows), CHUNK))
+            given = (quantize_windows(block, graph.input_format) for block in blocks)
+            return np.concatenate([run_outputs(graph, integers) for integers in given])
+
+        heart_rate, *std = answered(run, windows, graph.n_outputs) / BPM_STEPS
         return (heart_rate, *std) if return_std else heart_rate
 
     def to_microcontroller(

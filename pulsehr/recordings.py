@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pulsehr._gaps import NO_RUNS, Gap, Runs, SensorSignal
 from pulsehr._signals import FloatArray, Signal, finite, read_only, valid_signal
 
 #: Heart rates outside this range (bpm) are refused as labels.
@@ -23,6 +24,9 @@ MAX_MEDIAN_ACC = 4.0
 #: Labels may lie this far (s) after the end of the signals: one window of a public data set.
 MAX_LATE_LABEL = 8.0
 
+#: What can be done with readings over a gap.
+GAPS = ("skip", "keep")
+
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Recording:
@@ -31,6 +35,9 @@ class Recording:
     Sample ``k`` of a signal was taken ``k / rate`` seconds after the start. The arrays are
     validated once, copied only if they have to be converted, and read-only afterwards. Two
     recordings are equal only if they are the same object.
+
+    NaN stands for a sample that is missing, in the acceleration on any axis for all three: a gap.
+    What lies on its other side is never looked at; `docs/gaps.md` says what follows of that.
 
     Signals on disk stay there: a `numpy.memmap` opened with mode "r" and a zarr array (or what
     else has shape, type and slices, and no memory of its own) are checked block by block and
@@ -65,8 +72,8 @@ class Recording:
     Raises
     ------
     ValueError
-        If a signal is empty, constant, of the wrong shape or not finite, a rate is not
-        positive, a label lies outside 20 to 250 bpm, or lengths do not fit together.
+        If a signal is empty, constant, of the wrong shape, infinite or NaN throughout, a rate is
+        not positive, a label lies outside 20 to 250 bpm, or lengths do not fit together.
     TypeError
         If a signal is not numeric.
 
@@ -97,21 +104,53 @@ class Recording:
     activity_times: FloatArray | None = None
     subject: str = ""
     name: str = ""
+    _missing: tuple[Runs, ...] = field(default=(NO_RUNS, NO_RUNS), init=False)
+
+    @classmethod
+    def from_frame(cls, frame: Any, **columns: Any) -> Recording:
+        """Make a recording of a table with time stamps, or of rows at a constant rate.
+
+        Parameters
+        ----------
+        frame : DataFrame or mapping or structured array
+            One row per sample.
+        **columns
+            Names of columns, units, rates and further fields: see
+            `pulsehr.frames.read_frame`, which also reports what was done.
+
+        Returns
+        -------
+        Recording
+            Samples on a regular grid, NaN where samples are missing.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from pulsehr import Recording
+        >>> table = {"time": np.arange(1280) / 64, "ppg": np.sin(np.arange(1280) / 8)}
+        >>> Recording.from_frame(table, acc=None, subject="S1")
+        Recording('S1': 20.0 s, PPG 64 Hz, no acceleration, no labels)
+        """
+        from pulsehr.frames import read_frame  # which makes recordings
+
+        return read_frame(frame, **columns)[0]
 
     def __post_init__(self) -> None:
         """Validate every field once and make the arrays read-only."""
         self._set("subject", str(self.subject))
         self._set("name", str(self.name) or self.subject or "unnamed")
-        ppg, _ = valid_signal(self._who("ppg"), self.ppg, ndim=1)
+        ppg, ppg_missing, _ = valid_signal(self._who("ppg"), self.ppg, ndim=1)
+        acc_missing = NO_RUNS
         self._set("ppg", ppg)
         self._set("ppg_rate", self._rate("ppg_rate", self.ppg_rate))
         if (self.acc is None) != (self.acc_rate is None):
             raise self._error("acc and acc_rate go together, got one without the other")
         if self.acc is not None:
-            acc, some = valid_signal(self._who("acc"), self.acc, ndim=2)
+            acc, acc_missing, some = valid_signal(self._who("acc"), self.acc, ndim=2)
             self._set("acc", acc)
             self._set("acc_rate", self._rate("acc_rate", self.acc_rate))
             self._warn_of_units(some)
+        self._set("_missing", (ppg_missing, acc_missing))
         self._check_ends()
         self._set_series("heart_rate", "heart_rate_times")
         self._check_heart_rate()
@@ -128,9 +167,11 @@ class Recording:
         """Say name, duration, rates and how many labels there are."""
         acc = "no acceleration" if self.acc is None else f"ACC {self.acc_rate:g} Hz"
         labels = "no labels" if self.heart_rate is None else f"{len(self.heart_rate)} labels"
+        n_gaps = sum(map(len, self._missing))
+        gaps = f", {n_gaps} gap{'s' * (n_gaps != 1)}" if n_gaps else ""
         return (
             f"Recording({self.name!r}: {self.duration:.1f} s, PPG {self.ppg_rate:g} Hz, "
-            f"{acc}, {labels})"
+            f"{acc}, {labels}{gaps})"
         )
 
     @property
@@ -146,7 +187,44 @@ class Recording:
         """1 (PPG alone) or 4 (PPG and acceleration)."""
         return 1 if self.acc is None else 4
 
-    def readings(self, stride: float = 2.0, *, window: float = 8.0) -> list[Reading]:
+    @property
+    def signals(self) -> tuple[SensorSignal, ...]:
+        """The signal of each sensor, with its rate and what is missing of it."""
+        ppg = SensorSignal("ppg", self.ppg, self.ppg_rate, self._missing[0])
+        if self.acc is None or self.acc_rate is None:
+            return (ppg,)
+        return ppg, SensorSignal("acc", self.acc, self.acc_rate, self._missing[1])
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """Where samples are missing, in order of time."""
+        every = [gap for signal in self.signals for gap in signal.gaps]
+        return tuple(sorted(every, key=lambda gap: gap.start))
+
+    def over_gap(self, instants: ArrayLike, *, window: float = 8.0) -> NDArray[np.bool_]:
+        """Tell which instants have a gap in the `window` before them.
+
+        Parameters
+        ----------
+        instants : array-like of shape (n_instants,)
+            Seconds after the start.
+        window : float, default=8.0
+            Seconds before each that are looked at.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_instants,)
+            Whether any sensor misses a sample at a time from ``instant - window`` until just
+            before ``instant``.
+        """
+        window = self._positive("window", window)
+        when = np.asarray(instants, dtype=np.float64)
+        over = [signal.over_gap(when, window) for signal in self.signals]
+        return np.asarray(np.any(over, axis=0))
+
+    def readings(
+        self, stride: float = 2.0, *, window: float = 8.0, gaps: str = "skip"
+    ) -> list[Reading]:
         """List a reading every `stride` seconds.
 
         Parameters
@@ -155,6 +233,9 @@ class Recording:
             Seconds between readings.
         window : float, default=8.0
             Instant of the first reading in seconds: the past that a reading needs.
+        gaps : {"skip", "keep"}, default="skip"
+            "skip" leaves out readings over a gap, which miss a sample of that past (`over_gap`),
+            and leaves the others where they are. "keep" lists them, too.
 
         Returns
         -------
@@ -164,7 +245,7 @@ class Recording:
         Raises
         ------
         ValueError
-            If the recording is shorter than `window`.
+            If the recording is shorter than `window`, or `gaps` is not known.
         """
         stride = self._positive("stride", stride)
         window = self._positive("window", window)
@@ -172,15 +253,18 @@ class Recording:
             raise self._error(f"lasts {self.duration:.2f} s, shorter than a window of {window:g} s")
         # half a microsecond forgives the rounding of duration = n_samples / rate
         n_readings = int(np.floor((self.duration - window) / stride + 5e-7)) + 1
-        return ReadingList(Reading(self, float(window + stride * k)) for k in range(n_readings))
+        instants = window + stride * np.arange(n_readings)
+        return self._readings_at(instants, window, gaps)
 
-    def labelled_readings(self, *, window: float = 8.0) -> list[Reading]:
+    def labelled_readings(self, *, window: float = 8.0, gaps: str = "skip") -> list[Reading]:
         """List a reading at the instant of every label with a `window` of past.
 
         Parameters
         ----------
         window : float, default=8.0
             Labels earlier than this (s) are left out.
+        gaps : {"skip", "keep"}, default="skip"
+            Whether labels over a gap are left out, as in `readings`.
 
         Returns
         -------
@@ -190,14 +274,14 @@ class Recording:
         Raises
         ------
         ValueError
-            If the recording has no labels.
+            If the recording has no labels, or `gaps` is not known.
         """
         if self.heart_rate_times is None:
             raise self._error("has no heart_rate labels")
         window = self._positive("window", window)
         times = self.heart_rate_times
         usable = (times >= window - 1e-6) & (times <= self.duration + 1e-6)
-        return ReadingList(Reading(self, float(t)) for t in times[usable])
+        return self._readings_at(times[usable], window, gaps)
 
     def activity_at(self, instants: ArrayLike) -> NDArray[np.str_]:
         """Name the activity at each instant.
@@ -217,6 +301,13 @@ class Recording:
             return np.full(instants.shape, "", dtype=np.str_)
         index = np.searchsorted(self.activity_times, instants, side="right") - 1
         return np.where(index >= 0, self.activity[np.maximum(index, 0)], "")
+
+    def _readings_at(self, instants: FloatArray, window: float, gaps: str) -> list[Reading]:
+        if gaps not in GAPS:
+            raise self._error(f"gaps must be one of {GAPS}, got {gaps!r}")
+        if gaps == "skip":
+            instants = instants[~self.over_gap(instants, window=window)]
+        return ReadingList(Reading(self, float(t)) for t in instants)
 
     def _set(self, field: str, value: object) -> None:
         object.__setattr__(self, field, value)

@@ -50,9 +50,10 @@ class PulseTeacherRegressor(
         L2 penalty of Adam.
     patience : int, default=150
         Epochs without improvement on the validation rows after which training stops.
-    validation_fraction : float, default=0.1
+    validation_fraction : float or cross-validation splitter, default=0.1
         Share of the subjects (with `groups`) or of the time (without) that is held out
-        for early stopping. 0 trains on all rows and watches the training loss.
+        for early stopping. 0 trains on all rows and watches the training loss. A splitter, such
+        as `pulsehr.model_selection.RestOfBlock`, chooses the rows by its first split.
     dropout : float, default=0.5
         Dropout after each pool.
     filters : tuple of 3 int, default=(32, 48, 64)
@@ -146,7 +147,7 @@ class PulseTeacherRegressor(
         lr: float = 5e-4,
         weight_decay: float = 0.0,
         patience: int = 150,
-        validation_fraction: float = 0.1,
+        validation_fraction: Any = 0.1,
         dropout: float = 0.5,
         filters: tuple[int, int, int] = (32, 48, 64),
         n_channels: int = 1,
@@ -278,7 +279,7 @@ class PulseTeacherRegressor(
         Returns
         -------
         heart_rate : ndarray of shape (n_windows,)
-            In bpm.
+            In bpm; NaN for rows that are NaN throughout, and its std, too.
         std : ndarray of shape (n_windows,)
             Its standard deviation in bpm; with ``return_std=True`` only.
 
@@ -287,7 +288,8 @@ class PulseTeacherRegressor(
         NotFittedError
             Before `fit`.
         ValueError
-            If the shape is not that of `fit`, a value is not finite, or there is no std to return.
+            If the shape is not that of `fit`, other values are not finite, or there is no std to
+            return.
         """
         return predicted(self, X, return_std)
 

@@ -40,7 +40,7 @@ def causal_clip(heart_rate: ArrayLike) -> NDArray[np.float64]:
     """Keep each heart rate within 10 % of the mean of the ten before it ([1]_).
 
     Strictly causal: the mean is that of values that were themselves clipped. The first ten
-    stay as they are.
+    stay as they are. NaN stays NaN and counts as if it were not there.
 
     Parameters
     ----------
@@ -63,11 +63,13 @@ def causal_clip(heart_rate: ArrayLike) -> NDArray[np.float64]:
     >>> causal_clip([100.0] * 10 + [150.0])[-1].round(6)
     np.float64(110.0)
     """
-    clipped = column_or_1d(heart_rate, dtype=np.float64).copy()
+    values = column_or_1d(heart_rate, dtype=np.float64).copy()
+    clipped = values[~np.isnan(values)]
     for k in range(CLIP_LENGTH, len(clipped)):
         mean = clipped[k - CLIP_LENGTH : k].mean()
         clipped[k] = np.clip(clipped[k], (1 - CLIP_SHARE) * mean, (1 + CLIP_SHARE) * mean)
-    return clipped
+    values[~np.isnan(values)] = clipped
+    return values
 
 
 def causal_clip_readings(X: list[Reading], heart_rate: ArrayLike) -> NDArray[np.float64]:
@@ -118,7 +120,8 @@ class HeartRateTracker(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
     Rows are readings, in any order and of any recordings. The estimator predicts each by
     itself; within a recording these heart rates are then filtered in order of time. Unless
-    `lookahead` is set, what comes after a reading changes nothing.
+    `lookahead` is set, what comes after a reading changes nothing. A reading over a gap, which the
+    estimator answers by NaN, stays NaN and counts as one that is not there.
 
     Parameters
     ----------
@@ -251,12 +254,15 @@ class HeartRateTracker(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         _check_parameters(self)
         readings = _checked_readings(X)
         bpm, std = self._untracked(X, return_std)
-        for stretch in stretches(readings, self.max_gap):
+        there = np.flatnonzero(~np.isnan(bpm))
+        std[np.isnan(bpm)] = np.nan
+        for stretch in stretches([readings[row] for row in there], self.max_gap):
+            first, rows = there[stretch.first], there[stretch.rows]
             tracked, spread = METHODS[self.method](
-                stretch.times, bpm[stretch.first], std[stretch.first], self.drift_, self.lookahead
+                stretch.times, bpm[first], std[first], self.drift_, self.lookahead
             )
-            bpm[stretch.rows] = tracked[stretch.which]
-            std[stretch.rows] = SPREAD[self.method] * spread[stretch.which]
+            bpm[rows] = tracked[stretch.which]
+            std[rows] = SPREAD[self.method] * spread[stretch.which]
         return (bpm, std) if return_std else bpm
 
     def get_metadata_routing(self) -> MetadataRouter:

@@ -23,6 +23,7 @@ __all__ = ["LazyWindows", "PPGWindower"]
 
 NORMALIZATIONS = ("window", "channel", None)
 PADDINGS = ("error", "reflect")
+MISSING = ("error", "nan")
 
 #: Names of the channels of a recording with acceleration.
 CHANNELS = ("ppg", "acc_x", "acc_y", "acc_z")
@@ -73,6 +74,14 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         Return a `LazyWindows` of readings in place of an array: the same windows, cut when an
         estimator asks for some rows, for more rows than memory holds. Windows cut elsewhere
         are in memory anyway and stay arrays.
+    antialias : bool, default=True
+        Filter signals of other rates as they are resampled. False takes, for each instant of a
+        window, the last sample at or before it: the decimation of [1]_, which sees nothing past
+        the instant, but folds what is faster than half of `sampling_rate` onto the pulse.
+    missing : {"error", "nan"}, default="error"
+        What to do at an instant over a gap, where a sensor misses a sample of the window: raise,
+        or return a row of NaN, which the regressors of pulsehr answer by NaN, with one
+        `MissingSamplesWarning`. Reflected windows need no more than two samples after a gap.
 
     Attributes
     ----------
@@ -107,6 +116,8 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         flatten: bool = False,
         n_channels: int = 1,
         lazy: bool = False,
+        antialias: bool = True,
+        missing: str = "error",
     ) -> None:
         self.window = window
         self.sampling_rate = sampling_rate
@@ -116,6 +127,8 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         self.flatten = flatten
         self.n_channels = n_channels
         self.lazy = lazy
+        self.antialias = antialias
+        self.missing = missing
 
     def fit(self, X: Any, y: Any = None) -> PPGWindower:
         """Learn the number of channels and, with "channel", their mean and scale.
@@ -180,7 +193,8 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         NotFittedError
             Before `fit`.
         ValueError
-            If an instant has too little past, or channels differ from those seen in `fit`.
+            If an instant has too little past or lies over a gap, or channels differ from those
+            seen in `fit`.
         """
         check_is_fitted(self, ["n_channels_"] + ["scale_"] * (self.normalize == "channel"))
         self._check_parameters()
@@ -278,11 +292,20 @@ class PPGWindower(TransformerMixin, BaseEstimator):
         readings = readings_in(X)
         if readings is not None:
             return lazy_windows(readings, self._cutting())
-        elsewhere = check_windows(self, X, n_channels=self.n_channels, reset=reset)
+        elsewhere = check_windows(
+            self, X, n_channels=self.n_channels, reset=reset, missing=self.missing == "nan"
+        )
         return self._cutting().bandpassed(np.asarray(elsewhere, dtype=np.float64))
 
     def _cutting(self) -> Cutting:
-        return Cutting(self.window, self.sampling_rate, self.bandpass, self.padding)
+        return Cutting(
+            self.window,
+            self.sampling_rate,
+            self.bandpass,
+            self.padding,
+            bool(self.antialias),
+            self.missing,
+        )
 
     def _finish(self, rows: LazyWindows | NDArray[np.float64]) -> Any:
         normalization = Normalization(self.normalize)
@@ -314,7 +337,11 @@ class PPGWindower(TransformerMixin, BaseEstimator):
                 f"PPGWindower: window must hold two samples or more, got {self.window:g} s at "
                 f"{self.sampling_rate:g} Hz"
             )
-        for name, known in (("normalize", NORMALIZATIONS), ("padding", PADDINGS)):
+        for name, known in (
+            ("normalize", NORMALIZATIONS),
+            ("padding", PADDINGS),
+            ("missing", MISSING),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"PPGWindower: {name} must be one of {known}, got {getattr(self, name)!r}"

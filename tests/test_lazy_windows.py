@@ -33,6 +33,7 @@ PARAMETERS = [
     {"bandpass": (0.4, 4.0)},
     {"bandpass": (0.4, 4.0), "normalize": "channel", "sampling_rate": 25.0},
     {"padding": "reflect", "window": 12.0},
+    {"antialias": False, "padding": "reflect", "window": 12.0, "bandpass": (0.4, 4.0)},
 ]
 
 

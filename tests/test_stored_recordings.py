@@ -258,7 +258,8 @@ def test_samples_on_disk_that_became_nan_are_an_error(signals):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda ppg: np.r_[ppg[:400], np.nan, ppg[400:], np.inf], r"got 2 NaN .*index \[400\]"),
+        (lambda ppg: np.r_[ppg[:400], -np.inf, ppg[400:], np.inf], r"got 2 infi.*index \[400\]"),
+        (lambda ppg: ppg * np.nan, "ppg holds no sample, all 12800 are NaN"),
         (lambda ppg: np.ones(5000), "ppg is constant"),
         (lambda ppg: ppg[:, None], r"ppg must have shape \(n_samples,\), got \(12800, 1\)"),
         (lambda ppg: ppg * 1e300, "ppg must be finite"),

@@ -72,6 +72,41 @@ def test_resampling_looks_no_further_than_it_says():
     assert resample_at(signal, rate, times, target) == resample_at(changed, rate, times, target)
 
 
+@pytest.mark.parametrize(("rate", "step"), [(64.0, 2), (32.0, 1), (256.0, 8)])
+def test_without_antialias_every_so_manieth_sample_is_taken(rate, step):
+    ppg = np.random.default_rng(0).normal(size=int(30 * rate)).astype(np.float32)
+    readings = Recording(ppg=ppg, ppg_rate=rate, subject="S1").readings()
+    windows = PPGWindower(antialias=False, normalize=None).fit_transform(readings)
+    for window, reading in zip(windows[:, 0], readings, strict=True):
+        first, end = int((reading.instant - 8) * rate), int(reading.instant * rate)
+        np.testing.assert_array_equal(window, ppg[first:end:step])
+
+
+@pytest.mark.parametrize("rate", [25.0, 50.4, 125.0])
+def test_without_antialias_the_sample_before_each_instant_is_taken(rate):
+    ramp = Recording(ppg=np.arange(40 * rate), ppg_rate=rate, subject="S1")
+    windower = PPGWindower(antialias=False, normalize=None, sampling_rate=32)
+    window = windower.fit_transform([Reading(ramp, 20.0)])[0, 0]
+    expected = [int(rate * 100) * (20 * 32 - k) // 3200 for k in range(256, 0, -1)]
+    np.testing.assert_array_equal(window, expected)
+
+
+def test_without_antialias_rounding_of_instants_takes_no_other_sample():
+    ramp = Recording(ppg=np.arange(6400.0), ppg_rate=64, subject="S1")
+    windower = PPGWindower(antialias=False, normalize=None)
+    exact = windower.fit_transform([Reading(ramp, 20.0)])
+    rounded = windower.transform([Reading(ramp, 20.0 - 1e-9), Reading(ramp, 20.0 + 1e-9)])
+    np.testing.assert_array_equal(rounded, np.concatenate([exact, exact]))
+
+
+def test_a_windower_of_before_antialias_filters():
+    state = PPGWindower(antialias=False).__getstate__()
+    del state["antialias"]
+    windower = PPGWindower()
+    windower.__setstate__(state)
+    assert windower.antialias is True
+
+
 def test_rows_do_not_depend_on_each_other(recording):
     readings = recording.readings(stride=1.7)
     windower = PPGWindower(bandpass=(0.4, 4.0)).fit(readings)
@@ -214,6 +249,7 @@ def test_windows_cut_elsewhere_keep_their_rows():
         ({"sampling_rate": np.nan}, "sampling_rate must be a number > 0, got nan"),
         ({"window": "long"}, "window must be a number > 0, got 'long'"),
         ({"normalize": "zscore"}, r"normalize must be one of \('window', 'channel', None\)"),
+        ({"antialias": None}, "antialias must be True or False, got None"),
         ({"padding": "zeros"}, r"padding must be one of \('error', 'reflect'\), got 'zeros'"),
         ({"bandpass": (4, 0.4)}, "bandpass must satisfy 0 < low < high < 16 Hz"),
         ({"bandpass": 3}, r"bandpass must be \(low, high\) in Hz or None, got 3"),

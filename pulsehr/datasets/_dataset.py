@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsehr.exceptions import MissingSamplesWarning
 from pulsehr.recordings import Reading, ReadingList, Recording
 
 
@@ -63,18 +65,24 @@ def dataset_from_recordings(recordings: Sequence[Recording]) -> HeartRateDataset
     Returns
     -------
     HeartRateDataset
-        One row per label that has eight seconds of past.
+        One row per label that has eight seconds of past without a gap.
 
     Raises
     ------
     ValueError
         If there are no recordings, or one has no label with eight seconds of past.
+
+    Warns
+    -----
+    MissingSamplesWarning
+        If labels are left out, as samples are missing in their eight seconds.
     """
     if len(recordings) == 0:
         raise ValueError("dataset_from_recordings: expected at least one recording, got none")
     X = ReadingList(
         reading for recording in recordings for reading in _labelled_readings(recording)
     )
+    _warn_of_gaps(recordings, X)
     activity = [reading.recording.activity_at(reading.instant) for reading in X]
     return HeartRateDataset(
         X=X,
@@ -88,8 +96,26 @@ def dataset_from_recordings(recordings: Sequence[Recording]) -> HeartRateDataset
 def _labelled_readings(recording: Recording) -> list[Reading]:
     readings = recording.labelled_readings()
     if not readings:
+        gaps = " that is not over gaps" if recording.labelled_readings(gaps="keep") else ""
         raise ValueError(
             f"dataset_from_recordings: {recording!r} must have labels with eight seconds of past "
-            f"before its end, got none"
+            f"before its end, got none{gaps}"
         )
     return readings
+
+
+def _warn_of_gaps(recordings: Sequence[Recording], X: Sequence[Reading]) -> None:
+    every = [len(r.labelled_readings(gaps="keep")) for r in recordings]
+    left_out = [
+        n - len(r.labelled_readings()) if r.gaps else 0
+        for n, r in zip(every, recordings, strict=True)
+    ]
+    if not any(left_out):
+        return
+    of_each = [f"{n} of {r.name!r}" for n, r in zip(left_out, recordings, strict=True) if n]
+    warnings.warn(
+        f"dataset_from_recordings: {sum(left_out)} of {sum(every)} labels lie over gaps of the "
+        f"signals and were left out ({', '.join(of_each)})",
+        MissingSamplesWarning,
+        stacklevel=3,
+    )

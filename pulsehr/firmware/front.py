@@ -199,6 +199,7 @@ def design_front(
         )
     _check_step("ppg_step", ppg_step, windower.normalize)
     _check_step("acc_step", acc_step, windower.normalize)
+    _check_decimation(windower, ppg_rate, acc_rate)
     bandpass = None if windower.bandpass is None else quantized_bandpass(windower.bandpass, rate)
     with_acc = windower.n_channels_ == 4
     if acc_rate is not None and not with_acc:
@@ -253,6 +254,17 @@ def _check_step(name: str, step: float | None, normalize: str | None) -> None:
             )
     elif not (math.isfinite(step) and step > 0):
         raise ValueError(f"to_microcontroller: {name} must be > 0, got {step!r}")
+
+
+def _check_decimation(windower: Any, *rates: float | None) -> None:
+    """Refuse decimation without a filter, which the C does not know."""
+    if windower.antialias or all(rate in (None, windower.sampling_rate) for rate in rates):
+        return
+    raise ValueError(
+        f"to_microcontroller: the C filters what it decimates, got a PPGWindower(antialias=False): "
+        f"fit one with antialias=True, or let the sensors run at its sampling_rate of "
+        f"{windower.sampling_rate:g} Hz"
+    )
 
 
 def _sensor(name: str, rate: float | None, target_rate: float, step: float | None) -> Sensor:

@@ -67,7 +67,7 @@ def windower(n_channels: int = 4, **parameters: Any) -> SimpleNamespace:
     """Stand for a fitted PPGWindower."""
     values = {"window": 3.3, "sampling_rate": 32.0, "normalize": "window", "bandpass": None}
     return SimpleNamespace(
-        **{**values, **parameters},
+        **{**values, "antialias": True, **parameters},
         n_channels_=n_channels,
         mean_=np.array([5000.0, 0.1, -0.2, 0.9])[:n_channels],
         scale_=np.array([1234.5, 0.2, 0.3, 0.25])[:n_channels],

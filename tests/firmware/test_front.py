@@ -154,6 +154,15 @@ def test_a_stride_off_the_grid_is_refused(stride):
         design_front(windower(), FORMAT, stride=stride)
 
 
+def test_decimation_without_a_filter_is_refused():
+    unfiltered = windower(antialias=False)
+    with pytest.raises(
+        ValueError, match=r"fit one with antialias=True, or .* sampling_rate of 32 Hz"
+    ):
+        design_front(unfiltered, FORMAT, ppg_rate=64)
+    assert design_front(unfiltered, FORMAT, ppg_rate=32).ppg.factor == 1
+
+
 @pytest.mark.parametrize("normalize", ["channel", None])
 def test_a_unit_is_wanted_where_it_matters(normalize):
     with pytest.raises(ValueError, match=rf"ppg_step must say .*normalize={normalize!r}"):
