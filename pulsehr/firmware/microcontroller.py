@@ -319,7 +319,7 @@ class MicrocontrollerModel:
             outputs = run_windows(self._quantized(X))
         else:
             outputs = self._on_streams(readings, run_stream)
-        bpm, *std = np.ma.filled(np.ascontiguousarray(outputs.T) / BPM_STEPS, np.nan)
+        bpm, *std = np.ascontiguousarray(np.ma.filled(outputs.T / BPM_STEPS, np.nan))
         return (bpm, *std) if return_std else bpm
 
     def _run_windows(self, windows: NDArray[np.int8]) -> NDArray[np.int32]:
