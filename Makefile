@@ -1,6 +1,7 @@
 # make demo [DATA=folder]   run the main job on synthetic recordings, or on real ones
 # make test                 run the tests, and those of the contract with scikit-learn on its oldest version too
-# make fuzz [SECONDS=600]   search for calls and samples that break the emitted C, with clang-14
+# make fuzz [SECONDS=600]   search for files that break a reader, and for calls and samples that break
+#                           the emitted C, with clang-14
 # make lint                 check style and types
 # make peers                fetch what benchmarks/firmware.py and accuracy.py measure beside this one
 # make docs                 build the documentation in build/docs
@@ -32,6 +33,7 @@ test: $(READY) $(OLDEST)/.ready $(CMSIS_NN)/.ready
 		$(CONTRACT)
 
 fuzz: $(READY)
+	$(BIN)/python tests/fuzz_readers.py --seconds $(or $(SECONDS),600)
 	$(BIN)/python tests/firmware/fuzz.py --seconds $(or $(SECONDS),600)
 
 lint: $(READY)

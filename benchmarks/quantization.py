@@ -13,7 +13,6 @@ that did not pay are not in the package but here.
 from __future__ import annotations
 
 import argparse
-import gzip
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -28,12 +27,12 @@ from accuracy_folds import Bench, Settings, Split, pooled_splits
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from pulsehr import PPGWindower, Recording, _fine_tuning
+from pulsehr import PPGWindower, _fine_tuning
 from pulsehr._fine_tuning import ready_for_integers
 from pulsehr._inference import PERCENTILE, layer_ranges, run_network
 from pulsehr._training import Trained
 from pulsehr._validation import check_training_rows
-from pulsehr.datasets import load_folder
+from pulsehr.datasets import load_empatica, load_folder
 from pulsehr.firmware.graph import CHUNK, Conv, Graph, MeanPool, gather_patches
 from pulsehr.firmware.integer import quantize_windows, run, run_layer
 from pulsehr.firmware.lowering import lower
@@ -343,16 +342,9 @@ def wesad_windows(folder: Path) -> NDArray[Any]:
     """Cut a window every 40 s of WESAD, as measured."""
     windows = []
     for path in sorted(folder.rglob("BVP.csv.gz")):
-        ppg, acc = (read_e4(path.with_name(f"{name}.csv.gz")) for name in ("BVP", "ACC"))
-        recording = Recording(ppg=ppg[:, 0], ppg_rate=64, acc=acc / 64, acc_rate=32)
+        recording = load_empatica(path.parent)
         windows.append(PPGWindower(normalize=None).fit_transform(recording.readings(stride=40.0)))
     return np.concatenate(windows)
-
-
-def read_e4(path: Path) -> NDArray[np.float64]:
-    """Read the samples of an E4 file, after its lines of start and rate."""
-    with gzip.open(path, "rt") as file:
-        return np.loadtxt(file, skiprows=2, delimiter=",", ndmin=2)
 
 
 def print_table(

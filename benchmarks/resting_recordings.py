@@ -6,7 +6,7 @@ all that a training needs. It is a method's own estimate: never take it to measu
 
 from __future__ import annotations
 
-import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from pulsehr import Recording
+from pulsehr.datasets import load_empatica
 
 #: Seconds that are judged, one stretch after the other.
 STRETCH = 16.0
@@ -28,9 +29,6 @@ PURITY, PEAK_WIDTH, HARMONIC_WIDTH = 0.8, 6.0, 8.0
 #: Rates (bpm) of which the power is compared, and those of a heart at rest.
 BAND, HEART_RATES = (24.0, 240.0), (40.0, 140.0)
 
-#: Counts of the accelerometer per g, from the device's own description of its export.
-COUNTS_PER_G = 64.0
-
 #: Points of the spectrum, zero-padded: 0.5 bpm apart at 64 Hz.
 N_SPECTRUM = 8192
 
@@ -41,8 +39,8 @@ def load_resting(folder: Path) -> list[Recording]:
     Parameters
     ----------
     folder : Path
-        Searched for ``BVP.csv.gz`` with ``ACC.csv.gz`` beside it; the subject is the name of the
-        folder around them.
+        Searched for exports as `load_empatica` reads them, not zipped; the subject is the name of
+        the folder around them.
 
     Returns
     -------
@@ -54,44 +52,27 @@ def load_resting(folder: Path) -> list[Recording]:
     ValueError
         If there is no export below the folder.
     """
-    exports = sorted(path.parent for path in folder.rglob("BVP.csv.gz"))
+    exports = sorted(path.parent for path in folder.rglob("BVP.csv*"))
     if not exports:
-        raise ValueError(f"load_resting: expected BVP.csv.gz of an Empatica E4 below {folder}")
+        raise ValueError(f"load_resting: expected BVP.csv of an Empatica E4 below {folder}")
     recordings = [_recording(export) for export in exports]
     return [recording for recording in recordings if recording is not None]
 
 
 def _recording(export: Path) -> Recording | None:
-    ppg, ppg_rate = _read(export / "BVP.csv.gz")
-    acc, acc_rate = _read(export / "ACC.csv.gz")
-    seconds = min(len(ppg) / ppg_rate, len(acc) / acc_rate)
-    if seconds < STRETCH:
+    recording = load_empatica(export)
+    if recording.duration < STRETCH:
         return None
-    ppg = ppg[: int(seconds * ppg_rate), 0]
-    acc = acc[: int(seconds * acc_rate)] / COUNTS_PER_G
-    rates = clear_rates(ppg, ppg_rate, acc, acc_rate)
+    rates = clear_rates(recording.ppg, recording.ppg_rate, recording.acc, recording.acc_rate)
     clear = np.flatnonzero(np.isfinite(rates))
     if not len(clear):
         return None
-    return Recording(
-        ppg=ppg,
-        ppg_rate=ppg_rate,
-        acc=acc,
-        acc_rate=acc_rate,
+    return replace(
+        recording,
         heart_rate=rates[clear],
         heart_rate_times=STRETCH * (clear + 1),
         subject=export.name,
     )
-
-
-def _read(path: Path) -> tuple[NDArray[np.float64], float]:
-    """Return samples (n, n_axes) and their rate: the first line is the start, the second the rate.
-
-    The start is the same for all files of an export.
-    """
-    with gzip.open(path, "rt") as file:
-        values = np.loadtxt(file, delimiter=",", ndmin=2)
-    return values[2:], float(values[1, 0])
 
 
 def clear_rates(ppg: Any, ppg_rate: float, acc: Any, acc_rate: float) -> NDArray[np.float64]:

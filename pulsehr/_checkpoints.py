@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
 import re
+import zipfile
 from functools import partial
 from pathlib import Path
 from types import FunctionType
@@ -16,6 +17,7 @@ from skorch.callbacks import Callback
 from skorch.history import History
 
 from pulsehr._version import __version__
+from pulsehr._writing import written_at_once
 from pulsehr.recordings import is_number
 
 #: Parameters that do not change what is learnt; a teacher is told by its lessons.
@@ -71,12 +73,10 @@ class Checkpoint:
         """Write the state of a skorch net after an epoch, in one step."""
         if self.path is None:
             return
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            torch.save(_state(net, finished), temporary)
-            os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        state = io.BytesIO()  # torch hides what the system says of a file
+        torch.save(_state(net, finished), state)
+        with written_at_once(self.path) as temporary:
+            temporary.write_bytes(state.getbuffer())
 
     def restore(self, net: Any) -> bool:
         """Bring a net to the state on disk, if there is one; return whether it had finished.
@@ -89,6 +89,7 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return False
         try:
+            _check_sums(self.path)
             state = torch.load(self.path, weights_only=True, map_location=net.device)
             _restore(net, state)
         except Exception as error:
@@ -97,6 +98,14 @@ class Checkpoint:
                 f"checkpoint {str(self.path)!r} cannot be read ({reason}): delete it to start anew"
             ) from error
         return bool(state["finished"])
+
+
+def _check_sums(path: Path) -> None:
+    """Raise ValueError if a part of an archive is not what was written; torch does not look."""
+    with zipfile.ZipFile(path) as archive:
+        part = archive.testzip()
+    if part is not None:
+        raise ValueError(f"its part {part!r} was changed")
 
 
 def _told(value: Any) -> Any:

@@ -7,6 +7,7 @@ changes nothing but the time. Small parts also keep their maps in the cache of t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,6 +33,16 @@ class _Threads:
     lock = Lock()
     users = 0
     outside = 1
+
+
+def _after_fork() -> None:
+    """Work on in the child of a fork: threads of torch, for which it waits, are not there."""
+    _Threads.lock, _Threads.users = Lock(), 0
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
@@ -13,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from pulsehr._version import __version__
+from pulsehr._writing import written_at_once
 from pulsehr.student import DistilledStudentRegressor
 from pulsehr.teacher import PulseTeacherRegressor
 from pulsehr.windows import PPGWindower
@@ -27,6 +29,9 @@ ARRAY, TUPLE, ESTIMATOR = "!array", "!tuple", "!estimator"
 
 #: The member of the file that holds the text.
 TEXT = "text"
+
+#: What a file may hold: sixty times the largest of the shipped ones.
+MAX_BYTES = 1 << 26
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -52,14 +57,9 @@ def write_pipeline(path: str | os.PathLike[str], pipe: Pipeline, facts: Mapping[
     steps = {name: _encoded(step, name, arrays) for name, step in pipe.steps}
     text = json.dumps({"facts": dict(facts), "steps": steps}, indent=1)
     arrays[TEXT] = np.frombuffer(text.encode(), np.uint8)
-    temporary = f"{os.fspath(path)}.{os.getpid()}.part"
-    try:
-        with open(temporary, "wb") as file:
+    with written_at_once(path) as temporary:
+        with temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
 
 
 def read_pipeline(file: str | os.PathLike[str] | IO[bytes]) -> tuple[Pipeline, dict[str, Any]]:
@@ -80,13 +80,35 @@ def read_pipeline(file: str | os.PathLike[str] | IO[bytes]) -> tuple[Pipeline, d
     Raises
     ------
     ValueError
-        If the file holds anything but plain data, or an unknown estimator.
+        If the file is damaged, or holds anything but plain data, or an unknown estimator.
     """
-    with np.load(file, allow_pickle=False) as stored:
-        arrays = dict(stored)
-    content = json.loads(arrays[TEXT].tobytes())
-    steps = [(name, _decoded(step, arrays)) for name, step in content["steps"].items()]
-    return Pipeline(steps), content["facts"]
+    try:
+        arrays = _arrays(file)
+        content = json.loads(arrays[TEXT].tobytes())
+        steps = [(name, _decoded(step, arrays)) for name, step in content["steps"].items()]
+        return Pipeline(steps), content["facts"]
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file may hold anything in any place
+        name = getattr(file, "name", "it") if hasattr(file, "read") else os.fspath(file)
+        raise ValueError(
+            f"read_pipeline: expected a file that write_pipeline wrote, but {name!r} cannot be "
+            f"read ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _arrays(file: str | os.PathLike[str] | IO[bytes]) -> Arrays:
+    """Read the arrays of an archive that says it is small: no more is ever inflated."""
+    with zipfile.ZipFile(file) as archive:
+        n_bytes = sum(member.file_size for member in archive.infolist())
+        if n_bytes > MAX_BYTES:
+            raise ValueError(f"its content is of {n_bytes} bytes, more than {MAX_BYTES}")
+        names = [member.removesuffix(".npy") for member in archive.namelist()]
+        arrays = {}
+        for name in names:
+            with archive.open(f"{name}.npy") as member:
+                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+        return arrays
 
 
 def _encoded(value: Any, place: str, arrays: Arrays) -> Any:

@@ -19,7 +19,7 @@ MAX_STRETCHES = 8
 
 
 def hold_out(
-    n_rows: int, groups: Any, fraction: float, rng: np.random.RandomState
+    n_rows: int, groups: Any, fraction: Any, rng: np.random.RandomState
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Divide rows into those that train and those that validate.
 
@@ -30,8 +30,9 @@ def hold_out(
     groups : array-like of shape (n_rows,) or None
         Subject of each row. With two or more of them, whole subjects validate; otherwise
         stretches of consecutive rows do, at a distance from the training rows.
-    fraction : float
-        Share of the subjects, or of the rows, that validates; 0 for none.
+    fraction : float or cross-validation splitter
+        Share of the subjects, or of the rows, that validates; 0 for none. Of a splitter the first
+        split.
     rng : RandomState
         Draws subjects or stretches.
 
@@ -41,6 +42,8 @@ def hold_out(
         Rows; `valid` is empty with a fraction of 0 or too few rows to divide.
     """
     everything = np.arange(n_rows)
+    if hasattr(fraction, "split"):
+        return first_split("validation_fraction", fraction, n_rows, groups)
     if fraction == 0:
         return everything, everything[:0]
     if groups is not None and len(np.unique(groups)) > 1:
@@ -53,6 +56,42 @@ def hold_out(
         train, valid = next(splitter.split(everything, groups=groups))
         return train, valid
     return _hold_out_stretches(n_rows, fraction, rng)
+
+
+def first_split(
+    who: str, splitter: Any, n_rows: int, groups: Any
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Divide rows by the first split of a cross-validation splitter.
+
+    Parameters
+    ----------
+    who : str
+        Who asks, for the error.
+    splitter : cross-validation splitter
+        Of scikit-learn, or one like these.
+    n_rows : int
+        Number of rows.
+    groups : array-like of shape (n_rows,) or None
+        Subject of each row.
+
+    Returns
+    -------
+    train, valid : ndarray of int
+        Rows.
+
+    Raises
+    ------
+    ValueError
+        If either is empty, or a row is in both.
+    """
+    train, valid = next(iter(splitter.split(np.arange(n_rows), groups=groups)))
+    if len(train) == 0 or len(valid) == 0 or np.intersect1d(train, valid).size:
+        raise ValueError(
+            f"{who}: the first split of {splitter!r} must have rows that train and others that "
+            f"validate, got {len(train)} and {len(valid)} of {n_rows}, "
+            f"{np.intersect1d(train, valid).size} of them in both"
+        )
+    return train, valid
 
 
 def _hold_out_stretches(

@@ -166,6 +166,10 @@ def _is_true_share(value: Any) -> bool:
     return _is_number(value) and 0 <= value < 1
 
 
+def _is_held_out(value: Any) -> bool:
+    return _is_true_share(value) or (hasattr(value, "split") and hasattr(value, "get_n_splits"))
+
+
 def _is_upper_percentile(value: Any) -> bool:
     return _is_number(value) and 50 < value <= 100
 
@@ -216,7 +220,10 @@ HYPERPARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "n_channels": (_is_count, "an integer >= 1"),
     "lr": (_is_positive, "a number > 0"),
     "weight_decay": (_is_not_negative, "a number >= 0"),
-    "validation_fraction": (_is_true_share, "a number from 0 to below 1"),
+    "validation_fraction": (
+        _is_held_out,
+        "a number from 0 to below 1, or a cross-validation splitter",
+    ),
     "dropout": (_is_true_share, "a number from 0 to below 1"),
     "filters": (_is_filters, "three integers >= 1"),
     "label_weight": (_is_share, "a number from 0 to 1"),
@@ -297,7 +304,7 @@ def check_heart_rates(estimator: Any, windows: Any, y: Any) -> NDArray[np.float6
 
 
 def _check_groups(estimator: Any, windows: Any, groups: Any) -> NDArray[Any] | None:
-    """Return the subjects (n_windows,) as numbers from 0, in sorted order, or None."""
+    """Return the subjects (n_windows,), of one type, or None."""
     if groups is None:
         return None
     check_consistent_length(windows, groups)
@@ -311,7 +318,7 @@ def _check_groups(estimator: Any, windows: Any, groups: Any) -> NDArray[Any] | N
             f"{type(estimator).__name__}: groups must name the subject of each row, all by "
             f"numbers or all by text, none missing"
         )
-    return np.asarray(numbers)
+    return np.asarray(names[numbers])
 
 
 def check_training_rows(

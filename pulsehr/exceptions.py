@@ -11,3 +11,7 @@ class MissingSamplesWarning(UserWarning):
 
 class VersionWarning(UserWarning):
     """An estimator was stored by another version of pulsehr than the one that reads it."""
+
+
+class RepairedDataWarning(UserWarning):
+    """Data came with faults that were mended or left out, as the message says."""

@@ -5,6 +5,8 @@
 TRUSTED_TYPES = [
     "pulsehr.baselines.MotionAwareSpectralRegressor",
     "pulsehr.baselines.SpectralPeakRegressor",
+    "pulsehr.model_selection.FitWithoutValidation",
+    "pulsehr.model_selection.RestOfBlock",
     "pulsehr.quantized.QuantizedStudentRegressor",
     "pulsehr.student.DistilledStudentRegressor",
     "pulsehr.teacher.PulseTeacherRegressor",

@@ -80,9 +80,10 @@ class DistilledStudentRegressor(
         L2 penalty of Adam.
     patience : int, default=100
         Epochs without improvement on the validation rows after which training stops.
-    validation_fraction : float, default=0.1
+    validation_fraction : float or cross-validation splitter, default=0.1
         Share of the subjects (with `groups`) or of the time (without) that is held out
-        for early stopping. 0 trains on all rows and watches the training loss.
+        for early stopping. 0 trains on all rows and watches the training loss. A splitter, such
+        as `pulsehr.model_selection.RestOfBlock`, chooses the rows by its first split.
     dropout : float, default=0.1
         Dropout after each pool.
     filters : tuple of 3 int, default=(16, 24, 32)
@@ -201,7 +202,7 @@ class DistilledStudentRegressor(
         lr: float = 1e-3,
         weight_decay: float = 1e-6,
         patience: int = 100,
-        validation_fraction: float = 0.1,
+        validation_fraction: Any = 0.1,
         dropout: float = 0.1,
         filters: tuple[int, int, int] = (16, 24, 32),
         n_channels: int = 1,

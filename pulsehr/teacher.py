@@ -50,9 +50,10 @@ class PulseTeacherRegressor(
         L2 penalty of Adam.
     patience : int, default=150
         Epochs without improvement on the validation rows after which training stops.
-    validation_fraction : float, default=0.1
+    validation_fraction : float or cross-validation splitter, default=0.1
         Share of the subjects (with `groups`) or of the time (without) that is held out
-        for early stopping. 0 trains on all rows and watches the training loss.
+        for early stopping. 0 trains on all rows and watches the training loss. A splitter, such
+        as `pulsehr.model_selection.RestOfBlock`, chooses the rows by its first split.
     dropout : float, default=0.5
         Dropout after each pool.
     filters : tuple of 3 int, default=(32, 48, 64)
@@ -146,7 +147,7 @@ class PulseTeacherRegressor(
         lr: float = 5e-4,
         weight_decay: float = 0.0,
         patience: int = 150,
-        validation_fraction: float = 0.1,
+        validation_fraction: Any = 0.1,
         dropout: float = 0.5,
         filters: tuple[int, int, int] = (32, 48, 64),
         n_channels: int = 1,

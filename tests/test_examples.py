@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import sklearn
 
+from pulsehr.exceptions import RepairedDataWarning
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -54,3 +56,18 @@ def test_a_pipeline_becomes_an_image_that_prints_heart_rates(example, capsys, tm
     printed = capsys.readouterr().out
     assert "56 heart rates, Cortex-M4 and Python: equal, every bit" in printed
     assert (tmp_path / "firmware" / "memory_plan.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("example", ["own_recordings"], indirect=True)
+@pytest.mark.filterwarnings("ignore::pulsehr.exceptions.MissingSamplesWarning")
+def test_a_folder_of_csv_files_becomes_an_error_by_subject(example, capsys, tmp_path):
+    example.write_synthetic(tmp_path, n_subjects=3, duration=96)
+    with pytest.warns(RepairedDataWarning, match=r"'s00_walk': 3\.3% of ppg is missing"):
+        error = example.main(tmp_path, figure=tmp_path / "figure.png", epochs=1)
+    printed = capsys.readouterr().out
+    assert "HeartRateDataset(" in printed
+    assert "6 recordings, 3 subjects)" in printed
+    assert "offset +0.00 s taken; the PPG suggests" in printed
+    assert re.search(rf"^mean of the subjects +\d+\.\d\d +{error:.2f} ", printed, re.MULTILINE)
+    assert len(re.findall(r"^s0\d +\d", printed, re.MULTILINE)) == 3
+    assert (tmp_path / "figure.png").stat().st_size > 10_000

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import os
-from functools import reduce
+import re
+from collections.abc import Callable
+from functools import partial, reduce
 from operator import add
+from pathlib import Path
 
-from pulsehr.datasets import bami, ieee_spc
+from pulsehr.datasets import bami, ieee_spc, physionet_wrist, ppg_dalia, wesad
 from pulsehr.datasets._dataset import HeartRateDataset
 from pulsehr.datasets._matlab import check_folder, find_files
 
-#: A loader with the names of its files, by the name of the data set.
-LOADERS = {
-    "IEEE SPC 2015": (ieee_spc.load_ieee_spc, ieee_spc.SIGNAL_FILES, ieee_spc.FILE_NAMES),
-    "BAMI": (bami.load_bami, bami.SIGNAL_FILES, bami.FILE_NAMES),
+
+def _files(pattern: re.Pattern[str], root: Path) -> list[Path]:
+    return list(find_files("load_folder", root, pattern).values())
+
+
+#: A loader, what finds its files below a folder, and their names, by the name of the data set.
+LOADERS: dict[str, tuple[Callable[..., HeartRateDataset], Callable[[Path], list[Path]], str]] = {
+    "IEEE SPC 2015": (
+        ieee_spc.load_ieee_spc,
+        partial(_files, ieee_spc.SIGNAL_FILES),
+        ieee_spc.FILE_NAMES,
+    ),
+    "BAMI": (bami.load_bami, partial(_files, bami.SIGNAL_FILES), bami.FILE_NAMES),
+    "PPG-DaLiA": (ppg_dalia.load_ppg_dalia, ppg_dalia.find_subjects, ppg_dalia.FILE_NAMES),
+    "WESAD": (wesad.load_wesad, wesad.find_subjects, wesad.FILE_NAMES),
+    "Wrist PPG During Exercise": (
+        physionet_wrist.load_physionet_wrist,
+        partial(_files, physionet_wrist.HEADER_FILES),
+        physionet_wrist.FILE_NAMES,
+    ),
 }
 
 
@@ -23,7 +42,8 @@ def load_folder(folder: str | os.PathLike[str]) -> HeartRateDataset:
     Parameters
     ----------
     folder : str or path-like
-        Searched with all folders in it for the files of `load_ieee_spc` and `load_bami`.
+        Searched with all folders in it for the files of `load_ieee_spc`, `load_bami`,
+        `load_ppg_dalia`, `load_wesad` and `load_physionet_wrist`.
 
     Returns
     -------
@@ -44,11 +64,7 @@ def load_folder(folder: str | os.PathLike[str]) -> HeartRateDataset:
     HeartRateDataset(11880 readings, 37 recordings, 37 subjects)
     """
     root = check_folder("load_folder", folder)
-    loaders = [
-        loader
-        for loader, signal_files, _ in LOADERS.values()
-        if find_files("load_folder", root, signal_files)
-    ]
+    loaders = [loader for loader, found, _ in LOADERS.values() if found(root)]
     if not loaders:
         known = "; ".join(f"{name}: {files}" for name, (_, _, files) in LOADERS.items())
         raise ValueError(

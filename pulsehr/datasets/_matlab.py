@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
+
+from pulsehr.datasets._mat_file import Variable, read_variables
 
 #: Row counts that an array may have, None for a vector of any length.
 Rows: TypeAlias = tuple[int, ...] | None
@@ -71,8 +73,8 @@ def find_files(who: str, folder: Path, pattern: re.Pattern[str]) -> dict[str, Pa
         If one file name lies in two places: its readings would count twice.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*.mat")):
-        if not pattern.fullmatch(path.name):
+    for path in sorted(folder.rglob("*")):
+        if not (pattern.fullmatch(path.name) and path.is_file()):  # opening a pipe would wait
             continue
         if path.name in found:
             raise ValueError(
@@ -91,7 +93,7 @@ def read_arrays(who: str, path: Path, expected: Mapping[str, Rows]) -> dict[str,
     who : str
         The loader that asks, for the error.
     path : pathlib.Path
-        The file, MATLAB version 4 to 7.2.
+        The file, MATLAB version 5 to 7.2.
     expected : mapping of str to tuple of int or None
         Name to the number of rows that a ``(n_rows, n_samples)`` array may have, or to None
         for a vector.
@@ -108,24 +110,25 @@ def read_arrays(who: str, path: Path, expected: Mapping[str, Rows]) -> dict[str,
     """
     with path.open("rb") as stream:
         try:
-            content = loadmat(stream, variable_names=list(expected))
+            content = read_variables(stream, list(expected))
         except NotImplementedError as error:
             raise ValueError(
                 f"{who}: {path.name} must be a MATLAB file up to version 7.2, got version 7.3 "
                 f"(HDF5): save it again in MATLAB with save(..., '-v7')"
             ) from error
-        except Exception as error:  # scipy raises whatever the damaged byte leads to
+        except (ValueError, zlib.error) as error:
             raise ValueError(
-                f"{who}: {path.name} must be a MATLAB file, got one that cannot be read "
-                f"({type(error).__name__}: {error}): is the download complete?"
+                f"{who}: {path.name} must be a MATLAB file, got one that cannot be "
+                f"read ({error}): is the download complete?"
             ) from error
     arrays = {}
     for name, rows in expected.items():
-        if name not in content or not _fits(content[name], rows):
+        values = content[name].values if name in content else None
+        if values is None or not _fits(values.shape, rows):
             raise ValueError(
                 f"{who}: {path.name} must hold {_describe(expected)}, got {_summary(content)}"
             )
-        arrays[name] = content[name].ravel() if rows is None else content[name]
+        arrays[name] = values.ravel() if rows is None else values
     return arrays
 
 
@@ -134,10 +137,10 @@ def _number_order(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _fits(value: object, rows: Rows) -> bool:
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.ndim != 2:
+def _fits(shape: tuple[int, ...], rows: Rows) -> bool:
+    if len(shape) != 2 or 0 in shape:
         return False
-    return value.size > 0 and (1 in value.shape if rows is None else value.shape[0] in rows)
+    return 1 in shape if rows is None else shape[0] in rows
 
 
 def _describe(expected: Mapping[str, Rows]) -> str:
@@ -148,9 +151,8 @@ def _describe(expected: Mapping[str, Rows]) -> str:
     return ", ".join(f"numeric {name!r} {shape}" for name, shape in shapes.items())
 
 
-def _summary(content: Mapping[str, object]) -> str:
-    arrays = {name: np.asarray(v) for name, v in content.items() if not name.startswith("__")}
-    shapes = [f"{name!r} {array.dtype} {array.shape}" for name, array in arrays.items()]
+def _summary(content: Mapping[str, Variable]) -> str:
+    shapes = [f"{name!r} {found.kind} {found.shape}" for name, found in content.items()]
     return ", ".join(shapes) or "none of them"
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from threading import get_ident
+
+from pulsehr._writing import written_at_once
 
 
 def write_files(files: Mapping[str, str], folder: str | os.PathLike[str], prefix: str) -> None:
-    """Write the files of an export, each in one step: a reader sees the old or the new text.
+    """Write the files of an export: all texts first, then all names, that of the header last.
 
-    What an earlier export with the same prefix left and this one has not is removed, as builds
-    that take all C of a folder would take it.
+    A full disk leaves an earlier export as it was. A process that is killed leaves it, or the
+    new one, or one without the header, which no compiler takes. What an earlier export with the
+    same prefix left and this one has not is removed, as builds that take all C of a folder would
+    take it.
 
     Parameters
     ----------
@@ -36,13 +40,25 @@ def write_files(files: Mapping[str, str], folder: str | os.PathLike[str], prefix
         raise NotADirectoryError(f"write: folder must not be a file, got {str(folder)!r}")
     for name in files:
         _check_is_ours(folder / name, prefix)
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        _write_at_once(folder / name, text)
-    kept = {folder / name for name in files}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path not in kept and _written_with(path) == prefix:
-            path.unlink()
+    header = folder / f"{prefix}.h"
+    names = sorted(files, key=lambda name: folder / name == header)
+    with ExitStack() as stack:
+        # entered last, in place first: the header, without which no build succeeds, comes last
+        temporaries = {
+            stack.enter_context(_place(folder / name)): files[name] for name in reversed(names)
+        }
+        for temporary, text in temporaries.items():
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+        header.unlink(missing_ok=True)
+        kept = {*(folder / name for name in files), *temporaries}
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path not in kept and _written_with(path) == prefix:
+                path.unlink()
+
+
+def _place(path: Path) -> AbstractContextManager[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return written_at_once(path)
 
 
 def _written_with(path: Path) -> str | None:
@@ -68,14 +84,3 @@ def _check_is_ours(path: Path, prefix: str) -> None:
             f"write: {str(path)!r} was not written with prefix {prefix!r}, and is left as it "
             f"is: choose another folder or prefix"
         )
-
-
-def _write_at_once(path: Path, text: str) -> None:
-    """Write to a temporary file beside `path`, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -5,6 +5,9 @@ it runs from the start of the stream, where `PPGWindower` lets it settle anew be
 the two agree by heart rate, not by bit. It is in direct form I, and what a division of a sum leaves
 is added to the next sum [1]_, so that rounding adds no constant.
 
+Samples may be masked: they are missing. After a gap a sensor begins as at the start of a stream,
+and before one it ends as at the end of a recording (`front_gaps`).
+
 References
 ----------
 .. [1] Dattorro, The Implementation of Recursive Digital Filters for High-Fidelity Audio, Journal
@@ -30,6 +33,7 @@ from pulsehr.firmware.front_filters import (
     BandPass,
     Sensor,
 )
+from pulsehr.firmware.front_gaps import Rows, missing_samples, rows_of
 from pulsehr.firmware.front_kalman import filtered, noises
 from pulsehr.firmware.front_scaling import SPAN, VARIANCE_BITS
 from pulsehr.tracking import CLIP_LENGTH
@@ -53,9 +57,9 @@ def front_windows(
     ----------
     front : FrontEnd
         The constants.
-    ppg : ndarray of int, shape (n_ppg_samples,)
-        Counts of the PPG.
-    acc : ndarray of int, shape (n_acc_samples, 3), or None
+    ppg : ndarray or masked array of int, shape (n_ppg_samples,)
+        Counts of the PPG; masked samples are missing.
+    acc : ndarray or masked array of int, shape (n_acc_samples, 3), or None
         Counts of the acceleration.
     ends : ndarray of int, shape (n_windows,)
         How many samples of the windows' rate there are when a window is complete: at least
@@ -64,7 +68,7 @@ def front_windows(
     Returns
     -------
     ndarray of int8, shape (n_windows, n_channels, n_times)
-        The input of the network.
+        The input of the network; of no meaning for windows over a gap (`front_gaps.over_gap`).
     """
     n_rows = int(np.max(ends))
     windows = np.empty((len(ends), front.n_channels, front.n_times), dtype=np.int8)
@@ -95,24 +99,37 @@ def streams(
     list of ndarray of int64, shape (n_rows,)
         One for each channel; the acceleration fits 16 bits.
     """
-    wide = np.clip(np.asarray(ppg, dtype=np.int64), -PPG_REACH, PPG_REACH - 1)
-    signals = [decimated(front.ppg, wide, n_rows, PPG_REACH)]
+    wide = np.clip(np.ma.getdata(ppg).astype(np.int64), -PPG_REACH, PPG_REACH - 1)
+    found = [_rows(front.ppg, ppg, n_rows)]
+    signals = [decimated(front.ppg, wide, n_rows, PPG_REACH, found[0])]
     if front.acc is not None:
         assert acc is not None
-        axes = np.asarray(acc, dtype=np.int64).T
-        signals += [decimated(front.acc, axis, n_rows, ACC_REACH) for axis in axes]
+        found += [_rows(front.acc, acc, n_rows)] * 3
+        axes = np.ma.getdata(acc).astype(np.int64).T
+        signals += [decimated(front.acc, axis, n_rows, ACC_REACH, found[1]) for axis in axes]
     if front.bandpass is None:
         return signals
     ppg_bits, acc_bits = (front.bandpass.fraction_bits + less for less in (0, ACC_BITS_LESS))
-    filtered = [bandpassed(front.bandpass, signals[0], ppg_bits)]
-    for signal in signals[1:]:
-        y = bandpassed(front.bandpass, signal, acc_bits)
-        y = (y + (1 << (acc_bits - 1))) >> acc_bits
-        filtered.append(np.clip(y, -ACC_REACH, ACC_REACH - 1))
+    filtered = []
+    for signal, rows in zip(signals, found, strict=True):
+        bits = acc_bits if filtered else ppg_bits
+        # anew after each gap
+        borders = [] if rows is None else np.flatnonzero(np.diff(rows.first)) + 1
+        parts = [bandpassed(front.bandpass, part, bits) for part in np.split(signal, borders)]
+        filtered.append(np.concatenate(parts))
+    for y in filtered[1:]:
+        y[:] = np.clip((y + (1 << (acc_bits - 1))) >> acc_bits, -ACC_REACH, ACC_REACH - 1)
     return filtered
 
 
-def decimated(sensor: Sensor, samples: Integers, n_rows: int, reach: int) -> Integers:
+def _rows(sensor: Sensor, samples: NDArray[Any], n_rows: int) -> Rows | None:
+    missing = missing_samples(samples)
+    return None if missing is None else rows_of(sensor, missing, n_rows)
+
+
+def decimated(
+    sensor: Sensor, samples: Integers, n_rows: int, reach: int, rows: Rows | None = None
+) -> Integers:
     """Filter and decimate one signal.
 
     Parameters
@@ -125,6 +142,8 @@ def decimated(sensor: Sensor, samples: Integers, n_rows: int, reach: int) -> Int
         Samples wanted.
     reach : int
         Results are saturated to ``-reach`` to ``reach - 1``.
+    rows : Rows or None, default=None
+        Stretches, if samples are missing; before and after each the signal is as at its ends.
 
     Returns
     -------
@@ -132,11 +151,17 @@ def decimated(sensor: Sensor, samples: Integers, n_rows: int, reach: int) -> Int
         Row k is the signal at sample ``k * factor``.
     """
     first, last = -sensor.lookahead, (n_rows - 1) * sensor.factor + sensor.lookahead
-    held = samples[np.clip(np.arange(first, last + 1), 0, len(samples) - 1)]
+    index = np.clip(np.arange(first, last + 1), 0, len(samples) - 1)
     if sensor.factor == 1:
-        return np.asarray(held)
+        return np.asarray(samples[index])
     taps = np.concatenate([sensor.taps[:0:-1], sensor.taps]).astype(np.int64)
-    sums = sliding_window_view(held, len(taps))[:: sensor.factor] @ taps
+    if rows is None:
+        seen = sliding_window_view(samples[index], len(taps))[:: sensor.factor]
+    else:
+        around = sliding_window_view(np.arange(first, last + 1), len(taps))[:: sensor.factor]
+        around = np.clip(around, rows.first[:, None], rows.last[:, None])
+        seen = samples[np.clip(around, 0, len(samples) - 1)]
+    sums = seen @ taps
     rounded = (sums + (1 << (TAP_BITS - 1))) >> TAP_BITS
     return np.asarray(np.clip(rounded, -reach, reach - 1))
 

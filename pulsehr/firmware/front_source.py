@@ -90,7 +90,11 @@ def header_parts(front: FrontEnd, prefix: str, arena_bytes: int) -> HeaderParts:
         "state": _state(front, prefix, arena_bytes),
         "clause_acc": ", of the acceleration, or of both" if with_acc else "",
         "clause_ahead": f", {upper}_ERROR_AHEAD" if with_acc else "",
+        "clause_far": f"; {upper}_ERROR_AHEAD if a sensor is ahead by more than three rows"
+        if with_acc
+        else "",
         "pushes": "\n".join(_pushes(front, prefix)),
+        "skips": "\n".join(_skips(front, prefix)),
     }
     statuses = [
         (f"{upper}_READY", 1, f"a window is complete: call {prefix}_heart_rate"),
@@ -98,6 +102,7 @@ def header_parts(front: FrontEnd, prefix: str, arena_bytes: int) -> HeaderParts:
         (f"{upper}_ERROR_LATE", "(-4)", "samples of the window were overwritten; await the next"),
         (f"{upper}_ERROR_AHEAD", "(-5)", "the sample was refused: push the other sensor's first"),
         (f"{upper}_ERROR_NOT_STARTED", "(-6)", f"call {prefix}_init first"),
+        (f"{upper}_ERROR_GAP", "(-7)", "samples of the window are missing"),
     ]
     return HeaderParts(
         usage=fill("usage_stream.h", fields).rstrip(),
@@ -153,19 +158,20 @@ def state_fields(front: FrontEnd, arena_bytes: int) -> list[Field]:
     counters: list[Field] = [
         ("int32_t", "wait", (), "rows until the next window is complete"),
         ("int32_t", "age", (), "rows since the newest complete window"),
-        ("int32_t", "ready", (), "whether that window was not estimated yet"),
-        ("int32_t", "ppg_next", (), "position of the next sample in its ring"),
+        ("int32_t", "ready", (), "1 until that window is estimated; 2 if it lies over a gap"),
+        ("int32_t", "gap", (), "rows until windows no longer lie over a gap"),
+        ("int32_t", "next", (), "position of the next row in the rings"),
     ]
     if front.acc is not None:
         counters += [
-            ("int32_t", "acc_next", (), "the same of the acceleration"),
             ("int32_t", "lead", (), "rows of the PPG less rows of the acceleration"),
+            ("uint32_t", "missing", (), "which rows of the one that is ahead are, a bit each"),
         ]
         narrow.append(("int16_t", "acc", (3, front.n_ring), "rings of the acceleration"))
     for name, sensor in (("ppg", front.ppg), ("acc", front.acc)):
         if sensor is None or sensor.factor == 1:
             continue
-        counters.append(("int32_t", f"{name}_wait", (), "samples until the next row"))
+        counters.append(("int32_t", f"{name}_wait", (), "samples until the next row; < 0: anew"))
         if name == "ppg":
             signals.append(("int32_t", "ppg_past", (sensor.n_past,), "what its filter sees"))
         else:
@@ -208,6 +214,12 @@ def _pushes(front: FrontEnd, prefix: str) -> list[str]:
         more = "" if front.acc is None else f", {axes}"
         lines.append(f"int {prefix}_push({state}, int32_t ppg{more});")
     return lines
+
+
+def _skips(front: FrontEnd, prefix: str) -> list[str]:
+    """Declare the functions that pass over missing samples."""
+    names = re.findall(r"_push(\w*)\(", "".join(_pushes(front, prefix)))
+    return [f"int {prefix}_skip{end}({prefix}_state *state, int32_t n);" for end in names]
 
 
 def _example_push(front: FrontEnd, prefix: str) -> str:

@@ -10,10 +10,12 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsehr.firmware.front_gaps import missing_samples
 from pulsehr.firmware.front_source import stream_file
 
 #: Compilers that are tried if the environment variable CC is not set.
@@ -69,7 +71,8 @@ class HostLibrary:
         if state_bytes > 0:
             self._stream = getattr(library, f"{prefix}_stream")
             pointer, size = ctypes.c_void_p, ctypes.c_int64
-            self._stream.argtypes = [pointer, *(pointer, size) * 3, pointer]
+            signal = (pointer, pointer, size)
+            self._stream.argtypes = [pointer, *signal, *signal, *(pointer, size), *(pointer,) * 2]
             self._stream.restype = ctypes.c_int
 
     def predict(self, windows: NDArray[np.int8]) -> NDArray[np.int32]:
@@ -97,31 +100,44 @@ class HostLibrary:
 
     def stream(
         self, ppg: NDArray[np.int32], acc: NDArray[np.int16] | None, ends: NDArray[np.int64]
-    ) -> NDArray[np.int32]:
+    ) -> np.ma.MaskedArray[Any, np.dtype[np.int32]]:
         """Push a recording sample by sample, and estimate heart rates on the way.
 
         Parameters
         ----------
-        ppg : ndarray of int32, shape (n_ppg_samples,)
-            Counts of the PPG.
-        acc : ndarray of int16, shape (n_acc_samples, 3), or None
+        ppg : ndarray or masked array of int32, shape (n_ppg_samples,)
+            Counts of the PPG; masked samples are skipped.
+        acc : ndarray or masked array of int16, shape (n_acc_samples, 3), or None
             Counts of the acceleration.
         ends : ndarray of int, shape (n_windows,)
             Samples of the windows' rate at the end of each window, increasing.
 
         Returns
         -------
-        ndarray of int32, shape (n_windows, 1 or 2)
-            Heart rate and, if it is told, standard deviation in 1/256 bpm.
+        masked array of int32, shape (n_windows, 1 or 2)
+            Heart rate and, if it is told, standard deviation in 1/256 bpm; masked where the C
+            says that a window lies over a gap.
         """
         state = _memory(self._state_bytes)
-        ppg = np.ascontiguousarray(ppg, dtype=np.int32)
-        acc = np.zeros((0, 3), np.int16) if acc is None else np.ascontiguousarray(acc, np.int16)
+        acc = np.zeros((0, 3), np.int16) if acc is None else acc
         rows = np.ascontiguousarray(ends, dtype=np.int32)
-        outputs = np.empty((self._n_outputs, len(rows)), dtype=np.int32)
-        arrays = [item for array in (ppg, acc, rows) for item in (array.ctypes.data, len(array))]
-        _check(self._stream(state.ctypes.data, *arrays, outputs.ctypes.data))
-        return outputs.T
+        outputs = np.zeros((self._n_outputs, len(rows)), dtype=np.int32)
+        statuses = np.zeros(len(rows), dtype=np.int32)
+        arrays: list[Any] = []
+        for samples, kind in ((ppg, np.int32), (acc, np.int16)):
+            missing = missing_samples(samples)
+            arrays += [np.ascontiguousarray(np.ma.getdata(samples), dtype=kind), missing]
+        places = [None if array is None else array.ctypes.data for array in arrays]
+        _check(
+            self._stream(
+                state.ctypes.data,
+                *(*places[:2], len(ppg)),
+                *(*places[2:], len(acc)),
+                *(rows.ctypes.data, len(rows)),
+                *(outputs.ctypes.data, statuses.ctypes.data),
+            )
+        )
+        return np.ma.MaskedArray(outputs.T, np.tile(statuses[:, None] != 0, self._n_outputs))
 
 
 def _check(status: int) -> None:

@@ -278,7 +278,7 @@ class MicrocontrollerModel:
         )
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write the files, each in one step: a reader sees the old or the new text.
+        """Write the files: those of an earlier export are replaced by all of them or by none.
 
         Parameters
         ----------

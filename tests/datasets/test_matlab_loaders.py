@@ -306,7 +306,7 @@ def test_other_layout_says_what_was_expected_and_what_came(tmp_path):
     with pytest.raises(ValueError, match=r"must hold numeric 'sigPPG' \(3, n\).*got none of them"):
         load_bami(tmp_path)
     savemat(tmp_path / "Subject_1.mat", {"sigPPG": "text"})
-    with pytest.raises(ValueError, match=r"must hold numeric 'sigPPG'.*got 'sigPPG' <U4"):
+    with pytest.raises(ValueError, match=r"must hold numeric 'sigPPG'.*got 'sigPPG' char \(1, 4\)"):
         load_bami(tmp_path)
 
 

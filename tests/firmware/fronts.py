@@ -14,6 +14,7 @@ from pulsehr.firmware.c_files import fill, rename
 from pulsehr.firmware.c_source import OPERATORS
 from pulsehr.firmware.c_text import defines
 from pulsehr.firmware.front import FrontEnd, design_front
+from pulsehr.firmware.front_gaps import missing_samples
 from pulsehr.firmware.front_source import front_files, header_parts, state_bytes, stream_file
 from pulsehr.firmware.quantization import Format
 
@@ -23,7 +24,7 @@ FLAGS = (
     "-Wmissing-prototypes -Wundef -Werror -pedantic"
 ).split()
 
-OK, READY, NULL, NOT_READY, LATE, AHEAD = 0, 1, -1, -3, -4, -5
+OK, READY, NULL, NOT_READY, LATE, AHEAD, NOT_STARTED, GAP = 0, 1, -1, -3, -4, -5, -6, -7
 
 #: Bytes around memory that must not change.
 GUARD = 64
@@ -148,6 +149,11 @@ class CompiledFront:
     def push_acc(self, acc: Any) -> int:
         return self.library.hr_push_acc(self.state, *(ctypes.c_int16(int(a)) for a in acc))
 
+    def skip(self, sensor: str, n: int) -> int:
+        """Skip samples of "ppg", of "acc", or of "" for both."""
+        function = f"hr_skip_{sensor}".rstrip("_")
+        return getattr(self.library, function)(self.state, ctypes.c_int32(int(n)))
+
     def push(self, ppg: int, *acc: int) -> int:
         axes = (ctypes.c_int16(int(a)) for a in acc)
         return self.library.hr_push(self.state, ctypes.c_int32(int(ppg)), *axes)
@@ -159,18 +165,23 @@ class CompiledFront:
         return (bpm_q8.value,) if status == OK else status
 
     def stream(self, ppg: np.ndarray, acc: np.ndarray | None, ends: np.ndarray) -> np.ndarray:
-        ppg, ends = (np.ascontiguousarray(x, dtype=np.int32) for x in (ppg, ends))
-        acc = np.zeros((0, 3), np.int16) if acc is None else np.ascontiguousarray(acc, np.int16)
-        hashes = np.zeros(len(ends), dtype=np.int32)
-        arrays = [
-            item
-            for array in (ppg, acc, ends)
-            for item in (ctypes.c_void_p(array.ctypes.data), ctypes.c_int64(len(array)))
-        ]
-        result = ctypes.c_void_p(hashes.ctypes.data)
-        assert self.library.hr_stream(self.state, *arrays, result) == OK
+        """Return hashes, masked where the C says that a window lies over a gap."""
+        acc = np.zeros((0, 3), np.int16) if acc is None else acc
+        ends = np.ascontiguousarray(ends, dtype=np.int32)
+        hashes, statuses = np.zeros((2, len(ends)), dtype=np.int32)
+        arrays = []
+        for samples, kind in ((ppg, np.int32), (acc, np.int16)):
+            missing = missing_samples(samples)
+            arrays += [np.ascontiguousarray(np.ma.getdata(samples), dtype=kind), missing]
+        places = [None if x is None else ctypes.c_void_p(x.ctypes.data) for x in arrays]
+        of_ppg, of_acc, n_ends = (ctypes.c_int64(len(x)) for x in (ppg, acc, ends))
+        results = (ctypes.c_void_p(x.ctypes.data) for x in (ends, hashes, statuses))
+        at_ends, *outputs = results
+        signals = (*places[:2], of_ppg, *places[2:], of_acc)
+        assert self.library.hr_stream(self.state, *signals, at_ends, n_ends, *outputs) == OK
         self.check_guards()
-        return hashes
+        assert set(statuses) <= {OK, GAP}
+        return np.ma.MaskedArray(hashes, statuses == GAP)
 
     def check_guards(self) -> None:
         assert (self.memory[:GUARD] == 0xA5).all()

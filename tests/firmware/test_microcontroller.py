@@ -188,7 +188,7 @@ def test_a_failed_write_leaves_no_temporary_file(model, tmp_path, monkeypatch):
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError, match="No space left"):
         model.write(tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_macs_of_the_paper_student(quantized_student):
@@ -244,4 +244,4 @@ def test_an_unknown_target_is_refused(student):
 def test_a_wrong_prefix_writes_nothing(student, tmp_path):
     with pytest.raises(ValueError, match="prefix must start C identifiers"):
         to_microcontroller(student, tmp_path, prefix="heart-rate")
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

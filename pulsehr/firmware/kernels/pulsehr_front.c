@@ -3,7 +3,12 @@
  * each stride.
  *
  * A row is one sample of every signal at the rate of the windows. The rings hold the newest
- * N_TIMES + SLACK samples of each signal; no counter grows with the length of the stream.
+ * N_TIMES + SLACK samples of each signal, at the same position those of the same row; no counter
+ * grows with the length of the stream.
+ *
+ * Rows of missing samples count as all others, and store nothing. After a gap a sensor begins as at
+ * the start of the stream, with what is next held for what was before; at its start the rows that
+ * await later samples are completed by its last one.
  */
 #include "pulsehr.h"
 
@@ -26,6 +31,10 @@
 #define PULSEHR_PPG_MAX  8388607 /* counts of 24 bits */
 #define PULSEHR_PPG_MIN  (-8388608)
 #define PULSEHR_TAP_BITS 15
+
+#define PULSEHR_OVER_GAP 2 /* what a window that is ready may be, beside 1 */
+#define PULSEHR_MASK     32 /* rows ahead that `missing` tells of; those beyond are missing */
+#define PULSEHR_AWAITING 5  /* rows that may await samples after them, at most */
 
 _Static_assert(sizeof(pulsehr_state) == PULSEHR_STATE_BYTES, "size of the state");
 _Static_assert((-1 >> 1) == -1, "negative numbers must be shifted arithmetically");
@@ -76,6 +85,14 @@ static int32_t pulsehr_after(int32_t position, int32_t length)
     return position + 1 == length ? 0 : position + 1;
 }
 
+/* The position of the next row of a sensor that is `ahead` by at most SLACK rows, if at all */
+static int32_t pulsehr_place(const pulsehr_state *state, int32_t ahead)
+{
+    const int32_t place = state->next + (ahead > 0 ? ahead : 0);
+
+    return place >= PULSEHR_RING ? place - PULSEHR_RING : place;
+}
+
 #if PULSEHR_PPG_FACTOR > 1 || PULSEHR_ACC_FACTOR > 1
 /* The tap of past sample `index`, of half a symmetric filter from its middle */
 static int32_t pulsehr_tap(const int16_t *taps, int32_t index, int32_t n_taps)
@@ -90,23 +107,27 @@ static int64_t pulsehr_rounded(int64_t sum)
 }
 #endif
 
-/* Take a sample of the PPG, which completes one of the ring's if `complete` */
-static void pulsehr_take_ppg(pulsehr_state *state, int32_t sample, int32_t complete)
+#if PULSEHR_ACC_FACTOR > 0
+#define PULSEHR_PPG_AHEAD(state) ((state)->lead)
+#else
+#define PULSEHR_PPG_AHEAD(state) 0
+#endif
+
+/* Filter a row of the PPG and keep it */
+static void pulsehr_keep_ppg(pulsehr_state *state, int32_t row)
 {
-    int32_t value = pulsehr_saturate(sample, PULSEHR_PPG_MIN, PULSEHR_PPG_MAX);
+    int32_t value = row;
+
+#if PULSEHR_BANDPASS
+    value = pulsehr_filter_step(&state->filters[0], value, PULSEHR_PPG_BITS);
+#endif
+    state->ppg[pulsehr_place(state, PULSEHR_PPG_AHEAD(state))] = value;
+}
 
 #if PULSEHR_PPG_FACTOR > 1
-    if (state->ppg_wait == PULSEHR_PPG_TAPS) { /* the first sample: as if it had lasted forever */
-        for (int32_t i = 0; i < PULSEHR_PPG_PAST; ++i) {
-            state->ppg_past[i] = value;
-        }
-    }
-    state->ppg_past[PULSEHR_PPG_PAST - state->ppg_wait] = value;
-    state->ppg_wait -= 1;
-    if (complete == 0) {
-        return;
-    }
-
+/* Make a row of the PPG of what its filter sees */
+static void pulsehr_decimate_ppg(pulsehr_state *state)
+{
     int64_t sum = 0;
 
     for (int32_t i = 0; i < PULSEHR_PPG_PAST; ++i) {
@@ -116,46 +137,52 @@ static void pulsehr_take_ppg(pulsehr_state *state, int32_t sample, int32_t compl
         state->ppg_past, PULSEHR_PPG_FACTOR * (int32_t)sizeof state->ppg_past[0],
         (PULSEHR_PPG_PAST - PULSEHR_PPG_FACTOR) * (int32_t)sizeof state->ppg_past[0]);
     state->ppg_wait = PULSEHR_PPG_FACTOR;
-    value = pulsehr_saturate(pulsehr_rounded(sum), PULSEHR_PPG_MIN, PULSEHR_PPG_MAX);
+    pulsehr_keep_ppg(
+        state, pulsehr_saturate(pulsehr_rounded(sum), PULSEHR_PPG_MIN, PULSEHR_PPG_MAX));
+}
+#endif
+
+/* Take a sample of the PPG, which completes a row if `complete` */
+static void pulsehr_take_ppg(pulsehr_state *state, int32_t sample, int32_t complete)
+{
+    const int32_t value = pulsehr_saturate(sample, PULSEHR_PPG_MIN, PULSEHR_PPG_MAX);
+
+#if PULSEHR_PPG_FACTOR > 1
+    if (state->ppg_wait < 0) { /* the first of a stretch: as if it had lasted forever */
+        state->ppg_wait = -state->ppg_wait;
+        for (int32_t i = 0; i < PULSEHR_PPG_PAST; ++i) {
+            state->ppg_past[i] = value;
+        }
+    }
+    state->ppg_past[PULSEHR_PPG_PAST - state->ppg_wait] = value;
+    state->ppg_wait -= 1;
+    if (complete != 0) {
+        pulsehr_decimate_ppg(state);
+    }
 #else
-    (void)complete;
+    if (complete != 0) {
+        pulsehr_keep_ppg(state, value);
+    }
 #endif
-#if PULSEHR_BANDPASS
-    value = pulsehr_filter_step(&state->filters[0], value, PULSEHR_PPG_BITS);
-#endif
-    state->ppg[state->ppg_next] = value;
-    state->ppg_next = pulsehr_after(state->ppg_next, PULSEHR_RING);
 }
 
 #if PULSEHR_ACC_FACTOR > 0
-/* Take a sample of the acceleration, which completes one of the ring's if `complete` */
-static void pulsehr_take_acc(pulsehr_state *state, const int16_t sample[3], int32_t complete)
+/* Make a row of the acceleration of what its filter sees or, without one, of a sample */
+static void pulsehr_decimate_acc(pulsehr_state *state, const int16_t sample[3])
 {
-#if PULSEHR_ACC_FACTOR > 1
-    if (state->acc_wait == PULSEHR_ACC_TAPS) { /* the first sample: as if it had lasted forever */
-        for (int32_t i = 0; i < PULSEHR_ACC_PAST; ++i) {
-            memcpy(state->acc_past[i], sample, 3 * sizeof sample[0]);
-        }
-    }
-    memcpy(state->acc_past[PULSEHR_ACC_PAST - state->acc_wait], sample, 3 * sizeof sample[0]);
-    state->acc_wait -= 1;
-    if (complete == 0) {
-        return;
-    }
-#else
-    (void)complete;
-#endif
+    const int32_t place = pulsehr_place(state, -state->lead);
 
     for (int32_t axis = 0; axis < 3; ++axis) {
-        int32_t value = sample[axis];
-
 #if PULSEHR_ACC_FACTOR > 1
         int64_t sum = 0;
 
         for (int32_t i = 0; i < PULSEHR_ACC_PAST; ++i) {
             sum += pulsehr_tap(pulsehr_acc_taps, i, PULSEHR_ACC_TAPS) * state->acc_past[i][axis];
         }
-        value = pulsehr_saturate(pulsehr_rounded(sum), INT16_MIN, INT16_MAX);
+
+        int32_t value = pulsehr_saturate(pulsehr_rounded(sum), INT16_MIN, INT16_MAX);
+#else
+        int32_t value = sample[axis];
 #endif
 #if PULSEHR_BANDPASS
         const int64_t half = (int64_t)1 << (PULSEHR_ACC_BITS - 1);
@@ -163,21 +190,50 @@ static void pulsehr_take_acc(pulsehr_state *state, const int16_t sample[3], int3
         value = pulsehr_filter_step(&state->filters[1 + axis], value, PULSEHR_ACC_BITS);
         value = pulsehr_saturate((value + half) >> PULSEHR_ACC_BITS, INT16_MIN, INT16_MAX);
 #endif
-        state->acc[axis][state->acc_next] = (int16_t)value;
+        state->acc[axis][place] = (int16_t)value;
     }
 #if PULSEHR_ACC_FACTOR > 1
+    (void)sample;
     pulsehr_move_down(
         state->acc_past, PULSEHR_ACC_FACTOR * (int32_t)sizeof state->acc_past[0],
         (PULSEHR_ACC_PAST - PULSEHR_ACC_FACTOR) * (int32_t)sizeof state->acc_past[0]);
     state->acc_wait = PULSEHR_ACC_FACTOR;
 #endif
-    state->acc_next = pulsehr_after(state->acc_next, PULSEHR_RING);
+}
+
+/* Take a sample of the acceleration, which completes a row if `complete` */
+static void pulsehr_take_acc(pulsehr_state *state, const int16_t sample[3], int32_t complete)
+{
+#if PULSEHR_ACC_FACTOR > 1
+    if (state->acc_wait < 0) { /* the first of a stretch: as if it had lasted forever */
+        state->acc_wait = -state->acc_wait;
+        for (int32_t i = 0; i < PULSEHR_ACC_PAST; ++i) {
+            memcpy(state->acc_past[i], sample, 3 * sizeof sample[0]);
+        }
+    }
+    memcpy(state->acc_past[PULSEHR_ACC_PAST - state->acc_wait], sample, 3 * sizeof sample[0]);
+    state->acc_wait -= 1;
+#endif
+    if (complete != 0) {
+        pulsehr_decimate_acc(state, sample);
+    }
 }
 #endif
 
 /* Count a complete row; tell whether it is the last of a window */
 static int pulsehr_count_row(pulsehr_state *state)
 {
+#if PULSEHR_ACC_FACTOR > 0
+    if ((state->missing & 1u) != 0) {
+        state->gap = PULSEHR_N_TIMES + 1;
+    }
+    state->missing >>= 1;
+    if (state->lead >= PULSEHR_MASK || state->lead <= -PULSEHR_MASK) {
+        state->missing |= (uint32_t)1 << (PULSEHR_MASK - 1);
+    }
+#endif
+    state->gap -= state->gap > 0 ? 1 : 0;
+    state->next = pulsehr_after(state->next, PULSEHR_RING);
     state->age += state->age <= PULSEHR_SLACK ? 1 : 0;
 #if PULSEHR_MAX_GAP > 0
     state->since += state->since < PULSEHR_LONG_AGO ? 1 : 0;
@@ -188,7 +244,7 @@ static int pulsehr_count_row(pulsehr_state *state)
     }
     state->wait = PULSEHR_STRIDE;
     state->age = 0;
-    state->ready = 1;
+    state->ready = state->gap > 0 ? PULSEHR_OVER_GAP : 1;
     return PULSEHR_READY;
 }
 
@@ -215,19 +271,19 @@ static int pulsehr_take(pulsehr_state *state, const int32_t *ppg, const int16_t 
 #endif
     const int32_t lead = state->lead + ppg_complete - acc_complete;
 
-    if (lead > PULSEHR_SLACK || lead < -PULSEHR_SLACK) {
+    if ((ppg != NULL && lead > PULSEHR_SLACK) || (acc != NULL && lead < -PULSEHR_SLACK)) {
         return PULSEHR_ERROR_AHEAD;
     }
     /* rows are complete up to the sensor that is behind */
     const int32_t rows = acc_complete + (lead < 0 ? lead : 0) - (state->lead < 0 ? state->lead : 0);
 
-    state->lead = lead;
     if (acc != NULL) {
         pulsehr_take_acc(state, acc, acc_complete);
     }
     if (ppg != NULL) {
         pulsehr_take_ppg(state, *ppg, ppg_complete);
     }
+    state->lead = lead;
 #else
     const int32_t rows = ppg_complete;
 
@@ -410,10 +466,10 @@ int pulsehr_init(pulsehr_state *state)
     state->since = PULSEHR_LONG_AGO;
 #endif
 #if PULSEHR_PPG_FACTOR > 1
-    state->ppg_wait = PULSEHR_PPG_TAPS;
+    state->ppg_wait = -PULSEHR_PPG_TAPS;
 #endif
 #if PULSEHR_ACC_FACTOR > 1
-    state->acc_wait = PULSEHR_ACC_TAPS;
+    state->acc_wait = -PULSEHR_ACC_TAPS;
 #endif
     return PULSEHR_OK;
 }
@@ -446,6 +502,247 @@ int pulsehr_push(pulsehr_state *state, int32_t ppg)
 }
 #endif
 
+#if PULSEHR_PPG_FACTOR > 1 || PULSEHR_ACC_FACTOR > 1
+/*
+ * Pass over n missing samples of a sensor with a filter; return how many rows they hold. The next row
+ * is taken `wait - taps` samples from here; `wait` is negative until the next sample comes.
+ */
+static int32_t pulsehr_missing_rows(int32_t *wait, int32_t n, int32_t taps, int32_t factor)
+{
+    const int32_t before = (*wait < 0 ? -*wait : *wait) - taps;
+    const int32_t after = n - before - 1;
+
+    if (after < 0) {
+        *wait = -(taps + before - n);
+        return 0;
+    }
+    *wait = -(taps + factor - 1 - after % factor);
+    return after / factor + 1;
+}
+
+/* Whether a row awaits samples after it */
+static int pulsehr_awaits(int32_t wait, int32_t taps)
+{
+    return wait > 0 && wait < taps ? 1 : 0;
+}
+#endif
+
+/*
+ * Count n rows of one sensor, missing ones if `missing`: of the PPG, with side 1, or of the
+ * acceleration, with side -1. Work does not grow with n: whole strides of missing rows change
+ * nothing that N_TIMES + STRIDE + MASK of them do not.
+ */
+static int pulsehr_pass(pulsehr_state *state, int32_t side, int32_t n, uint32_t missing)
+{
+    int status = PULSEHR_OK;
+    int32_t both = n;
+
+#if PULSEHR_ACC_FACTOR > 0
+    const int32_t behind = side * state->lead < 0 ? -side * state->lead : 0;
+    const int32_t alone = n > behind ? n - behind : 0;
+
+    both -= alone;
+#endif
+    int32_t far = both - (PULSEHR_N_TIMES + PULSEHR_STRIDE + PULSEHR_MASK);
+
+    if (far > 0) {
+        far -= far % PULSEHR_STRIDE;
+        both -= far;
+        state->next = (state->next + far % PULSEHR_RING) % PULSEHR_RING;
+#if PULSEHR_ACC_FACTOR > 0
+        state->lead += side * far;
+#endif
+#if PULSEHR_MAX_GAP > 0
+        far = far < PULSEHR_LONG_AGO - state->since ? far : PULSEHR_LONG_AGO - state->since;
+        state->since += far;
+#endif
+    }
+    for (; both > 0; --both) {
+#if PULSEHR_ACC_FACTOR > 0
+        state->missing |= missing;
+        state->lead += side;
+#else
+        state->gap = missing != 0 ? PULSEHR_N_TIMES + 1 : state->gap;
+#endif
+        status = pulsehr_count_row(state) == PULSEHR_READY ? PULSEHR_READY : status;
+    }
+#if PULSEHR_ACC_FACTOR > 0
+    const int32_t ahead = side * state->lead;
+
+    if (missing != 0 && alone > 0 && ahead < PULSEHR_MASK) {
+        state->missing |= (alone < PULSEHR_MASK ? ((uint32_t)1 << alone) - 1 : UINT32_MAX) << ahead;
+    }
+    state->lead += side * alone;
+#else
+    (void)side;
+#endif
+    return status;
+}
+
+/*
+ * Before a gap: complete a row that awaits samples of the PPG, its last one being held. The row in
+ * which the gap begins is missing.
+ */
+int pulsehr_hold_ppg(pulsehr_state *state);
+
+int pulsehr_hold_ppg(pulsehr_state *state)
+{
+#if PULSEHR_PPG_FACTOR > 1
+    const int32_t wait = state->ppg_wait;
+
+    if (pulsehr_awaits(wait, PULSEHR_PPG_TAPS)) {
+        const uint32_t missing = wait > PULSEHR_PPG_TAPS - PULSEHR_PPG_FACTOR ? 1 : 0;
+
+        if (missing == 0) {
+            for (int32_t i = PULSEHR_PPG_PAST - wait; i < PULSEHR_PPG_PAST; ++i) {
+                state->ppg_past[i] = state->ppg_past[i - 1];
+            }
+            pulsehr_decimate_ppg(state);
+        }
+        state->ppg_wait = wait + PULSEHR_PPG_FACTOR;
+        return pulsehr_pass(state, 1, 1, missing);
+    }
+#endif
+    (void)state;
+    return PULSEHR_OK;
+}
+
+/* Pass over n missing samples of the PPG */
+static int pulsehr_pass_ppg(pulsehr_state *state, int32_t n)
+{
+    int32_t rows = n;
+    int held = PULSEHR_OK;
+
+#if PULSEHR_PPG_FACTOR > 1
+    while (pulsehr_awaits(state->ppg_wait, PULSEHR_PPG_TAPS)) {
+        held = pulsehr_hold_ppg(state) == PULSEHR_READY ? PULSEHR_READY : held;
+    }
+    rows = pulsehr_missing_rows(&state->ppg_wait, n, PULSEHR_PPG_TAPS, PULSEHR_PPG_FACTOR);
+#endif
+#if PULSEHR_BANDPASS
+    memset(&state->filters[0], 0, sizeof state->filters[0]);
+#endif
+    return pulsehr_pass(state, 1, rows, 1) == PULSEHR_READY ? PULSEHR_READY : held;
+}
+
+#if PULSEHR_ACC_FACTOR > 0
+/* The same of the acceleration */
+int pulsehr_hold_acc(pulsehr_state *state);
+
+int pulsehr_hold_acc(pulsehr_state *state)
+{
+#if PULSEHR_ACC_FACTOR > 1
+    const int32_t wait = state->acc_wait;
+
+    if (pulsehr_awaits(wait, PULSEHR_ACC_TAPS)) {
+        const uint32_t missing = wait > PULSEHR_ACC_TAPS - PULSEHR_ACC_FACTOR ? 1 : 0;
+
+        if (missing == 0) {
+            for (int32_t i = PULSEHR_ACC_PAST - wait; i < PULSEHR_ACC_PAST; ++i) {
+                memcpy(state->acc_past[i], state->acc_past[i - 1], sizeof state->acc_past[0]);
+            }
+            pulsehr_decimate_acc(state, NULL);
+        }
+        state->acc_wait = wait + PULSEHR_ACC_FACTOR;
+        return pulsehr_pass(state, -1, 1, missing);
+    }
+#endif
+    (void)state;
+    return PULSEHR_OK;
+}
+
+static int pulsehr_pass_acc(pulsehr_state *state, int32_t n)
+{
+    int32_t rows = n;
+    int held = PULSEHR_OK;
+
+#if PULSEHR_ACC_FACTOR > 1
+    while (pulsehr_awaits(state->acc_wait, PULSEHR_ACC_TAPS)) {
+        held = pulsehr_hold_acc(state) == PULSEHR_READY ? PULSEHR_READY : held;
+    }
+    rows = pulsehr_missing_rows(&state->acc_wait, n, PULSEHR_ACC_TAPS, PULSEHR_ACC_FACTOR);
+#endif
+#if PULSEHR_BANDPASS
+    memset(&state->filters[1], 0, 3 * sizeof state->filters[1]);
+#endif
+    return pulsehr_pass(state, -1, rows, 1) == PULSEHR_READY ? PULSEHR_READY : held;
+}
+#endif
+
+/*
+ * Whether n samples may be skipped: by neither sensor if it is so far ahead that its ring has no
+ * place for rows that await samples, or that the rows between both could not be counted.
+ */
+static int pulsehr_may_skip(const pulsehr_state *state, int32_t n, int32_t with_ppg, int32_t with_acc)
+{
+    if (state == NULL) {
+        return PULSEHR_ERROR_NULL;
+    }
+    if (state->wait <= 0) {
+        return PULSEHR_ERROR_NOT_STARTED;
+    }
+#if PULSEHR_ACC_FACTOR > 0
+    const int32_t ahead = with_ppg != 0 && state->lead > 0   ? state->lead
+                          : with_acc != 0 && state->lead < 0 ? -state->lead
+                                                             : 0;
+    int awaits = 0;
+
+#if PULSEHR_PPG_FACTOR > 1
+    awaits = state->lead > 0 ? pulsehr_awaits(state->ppg_wait, PULSEHR_PPG_TAPS) : awaits;
+#endif
+#if PULSEHR_ACC_FACTOR > 1
+    awaits = state->lead < 0 ? pulsehr_awaits(state->acc_wait, PULSEHR_ACC_TAPS) : awaits;
+#endif
+    if ((awaits != 0 && ahead > PULSEHR_SLACK - PULSEHR_AWAITING) ||
+        (ahead > 0 && n > INT32_MAX - PULSEHR_SLACK - ahead)) {
+        return PULSEHR_ERROR_AHEAD;
+    }
+#endif
+    (void)n;
+    (void)with_ppg;
+    (void)with_acc;
+    return PULSEHR_OK;
+}
+
+int pulsehr_skip_ppg(pulsehr_state *state, int32_t n)
+{
+    const int status = pulsehr_may_skip(state, n, 1, 0);
+
+    return status == PULSEHR_OK && n > 0 ? pulsehr_pass_ppg(state, n) : status;
+}
+
+#if PULSEHR_ACC_FACTOR > 0
+int pulsehr_skip_acc(pulsehr_state *state, int32_t n)
+{
+    const int status = pulsehr_may_skip(state, n, 0, 1);
+
+    return status == PULSEHR_OK && n > 0 ? pulsehr_pass_acc(state, n) : status;
+}
+#endif
+
+#if PULSEHR_ACC_FACTOR == PULSEHR_PPG_FACTOR
+int pulsehr_skip(pulsehr_state *state, int32_t n)
+{
+    const int status = pulsehr_may_skip(state, n, 1, 1);
+
+    if (status != PULSEHR_OK || n < 1) {
+        return status;
+    }
+
+    /* the one that is behind first, lest the other be too far ahead */
+    const int ppg_first = state->lead < 0 ? 1 : 0;
+    const int first = ppg_first != 0 ? pulsehr_pass_ppg(state, n) : pulsehr_pass_acc(state, n);
+    const int second = ppg_first != 0 ? pulsehr_pass_acc(state, n) : pulsehr_pass_ppg(state, n);
+
+    return first == PULSEHR_READY ? first : second;
+}
+#elif PULSEHR_ACC_FACTOR == 0
+int pulsehr_skip(pulsehr_state *state, int32_t n)
+{
+    return pulsehr_skip_ppg(state, n);
+}
+#endif
+
 int pulsehr_heart_rate(pulsehr_state *state, int32_t *bpm_q8)
 {
     if (state == NULL || bpm_q8 == NULL) {
@@ -454,30 +751,33 @@ int pulsehr_heart_rate(pulsehr_state *state, int32_t *bpm_q8)
     if (state->ready == 0) {
         return PULSEHR_ERROR_NOT_READY;
     }
-    state->ready = 0;
+    const int32_t ready = state->ready;
 
-    /* rows of each sensor that came after the window, and of the one that is ahead */
+    state->ready = 0;
+    if (ready == PULSEHR_OVER_GAP) {
+        return PULSEHR_ERROR_GAP;
+    }
+
+    /* rows that came after the window, and those of the sensor that is ahead, up to its gap */
+    int32_t late = state->age;
+
 #if PULSEHR_ACC_FACTOR > 0
-    const int32_t ppg_late = state->age + (state->lead > 0 ? state->lead : 0);
-    const int32_t acc_late = ppg_late - state->lead;
-    const int32_t late = ppg_late > acc_late ? ppg_late : acc_late;
-#else
-    const int32_t ppg_late = state->age;
-    const int32_t late = ppg_late;
+    int32_t ahead = state->lead < 0 ? -state->lead : state->lead;
+
+    ahead = ahead > PULSEHR_MASK ? PULSEHR_MASK : ahead;
+    while (ahead > 0 && (state->missing >> (ahead - 1) & 1u) != 0) {
+        --ahead;
+    }
+    late += ahead;
 #endif
     if (late > PULSEHR_SLACK) {
         return PULSEHR_ERROR_LATE;
     }
 
-    for (int32_t row = 0; row < PULSEHR_N_CHANNELS; ++row) {
-        int32_t start = state->ppg_next + PULSEHR_SLACK - ppg_late;
+    int32_t start = state->next + PULSEHR_SLACK - state->age;
 
-#if PULSEHR_ACC_FACTOR > 0
-        if (row > 0) {
-            start = state->acc_next + PULSEHR_SLACK - acc_late;
-        }
-#endif
-        start = start >= PULSEHR_RING ? start - PULSEHR_RING : start;
+    start = start >= PULSEHR_RING ? start - PULSEHR_RING : start;
+    for (int32_t row = 0; row < PULSEHR_N_CHANNELS; ++row) {
         pulsehr_normalize(state, row, start, pulsehr_network_input(state->arena));
         pulsehr_network_row(state->arena, row);
     }
