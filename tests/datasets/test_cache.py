@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ import pytest
 
 from pulsehr.datasets._cache import through_cache
 
+#: A user who owns nothing.
+NOBODY = 65534
 pytestmark = pytest.mark.filterwarnings(
     "ignore:This process .* is multi-threaded:DeprecationWarning"
 )
@@ -144,12 +148,36 @@ def test_a_cache_that_cannot_be_written_is_told_and_the_load_succeeds(tmp_path, 
     assert reader.times == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write into every folder: run as a user")
-def test_a_folder_without_permission_is_told_and_the_load_succeeds(tmp_path, source, reader):
-    cache = tmp_path / "cache"
-    cache.mkdir(mode=0o500)
-    with pytest.warns(UserWarning, match="could not be written to the cache .*Permission denied"):
+@contextmanager
+def read_only(folder):
+    """Take the permission to write into a folder, which root has in any case."""
+    folder.chmod(0o555)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+def test_a_read_only_cache_is_read_and_what_cannot_be_written_is_told(reader):
+    with tempfile.TemporaryDirectory() as name:  # other users may not enter that of pytest
+        folder = Path(name)
+        folder.chmod(0o755)
+        cache, source = folder / "cache", folder / "S1.pkl"
+        source.write_bytes(b"something")
+        cache.mkdir()
+        message = r"it_S1\.npz could not be written to the cache .*Permission denied"
+        with read_only(cache), pytest.warns(UserWarning, match=message):
+            load(cache, source, reader)
+        assert list(cache.iterdir()) == []
         load(cache, source, reader)
+        with read_only(cache):
+            load(cache, source, reader)
+    assert reader.times == 2
 
 
 def test_a_disk_that_fills_leaves_no_half_of_a_file(tmp_path, source, reader):
