@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -59,6 +60,28 @@ def compiler() -> str:
         if shutil.which(name):
             return name
     return _required("there is no C compiler: install one, such as gcc, to run the emitted C")
+
+
+@pytest.fixture
+def lockable() -> Iterator[tuple[Path, Callable[[], None]]]:
+    """A folder, and what makes it and all in it such that the user of the tests may only read."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory(prefix="pulsehr-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+
+        def lock() -> None:
+            for path in [folder, *folder.rglob("*")]:
+                path.chmod(0o555 if path.is_dir() else 0o444)
+            if root:  # who may anything: the user "nobody" in its place
+                os.seteuid(65534)
+
+        yield folder, lock
+        if root:
+            os.seteuid(0)
+        for path in [folder, *folder.rglob("*")]:
+            if path.is_dir():
+                path.chmod(0o755)
 
 
 @pytest.fixture

@@ -180,6 +180,17 @@ def test_a_read_only_cache_is_read_and_what_cannot_be_written_is_told(reader):
     assert reader.times == 2
 
 
+def test_a_folder_without_permission_is_told_and_the_load_succeeds(lockable, reader):
+    folder, lock = lockable
+    source = folder / "S1.pkl"
+    source.write_bytes(bytes(3_000_000))
+    (folder / "cache").mkdir()
+    lock()
+    with pytest.warns(UserWarning, match=r"could not be written to the cache .*Permission denied"):
+        load(folder / "cache", source, reader)
+    assert list((folder / "cache").iterdir()) == []
+
+
 def test_a_disk_that_fills_leaves_no_half_of_a_file(tmp_path, source, reader):
     cache = tmp_path / "cache"
     cache.mkdir()
