@@ -98,8 +98,7 @@ def _labels_at(recording: Recording, instants: NDArray[np.float64]) -> NDArray[n
     """Return the labels (bpm) at instants (s) of labels."""
     times, labels = recording.heart_rate_times, recording.heart_rate
     assert times is not None and labels is not None  # noqa: PT018 one fact: there are labels
-    found: NDArray[np.float64] = labels[np.searchsorted(times, instants - 1e-6)]
-    return found
+    return np.asarray(labels[np.searchsorted(times, instants - 1e-6)], dtype=np.float64)
 
 
 def _labelled_readings(recording: Recording) -> list[Reading]:

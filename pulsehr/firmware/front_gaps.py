@@ -48,9 +48,9 @@ def missing_samples(samples: NDArray[Any]) -> NDArray[np.bool_] | None:
     ndarray of bool, shape (n_samples,), or None
         None if none is.
     """
-    mask = np.ma.getmask(samples)
-    if mask is np.ma.nomask or not mask.any():
+    if not np.ma.is_masked(samples):
         return None
+    mask = np.ma.getmaskarray(samples)
     return np.asarray(mask.reshape(len(mask), -1).any(axis=1))
 
 
@@ -81,7 +81,7 @@ def rows_of(sensor: Sensor, missing: NDArray[np.bool_], n_rows: int) -> Rows:
     return Rows(
         first=np.where(own, -1, first[at]),
         last=np.where(own, -1, last[at]),
-        missing=held[: n_rows * sensor.factor].reshape(n_rows, -1).any(axis=1),
+        missing=np.asarray(held[: n_rows * sensor.factor].reshape(n_rows, -1).any(axis=1)),
     )
 
 

@@ -110,16 +110,12 @@ def streams(
     if front.bandpass is None:
         return signals
     ppg_bits, acc_bits = (front.bandpass.fraction_bits + less for less in (0, ACC_BITS_LESS))
-    filtered = []
-    for signal, rows in zip(signals, found, strict=True):
-        bits = acc_bits if filtered else ppg_bits
-        # anew after each gap
-        borders = [] if rows is None else np.flatnonzero(np.diff(rows.first)) + 1
-        parts = [bandpassed(front.bandpass, part, bits) for part in np.split(signal, borders)]
-        filtered.append(np.concatenate(parts))
-    for y in filtered[1:]:
-        y[:] = np.clip((y + (1 << (acc_bits - 1))) >> acc_bits, -ACC_REACH, ACC_REACH - 1)
-    return filtered
+    passed = [bandpassed_anew(front.bandpass, signals[0], ppg_bits, found[0])]
+    for signal, rows in zip(signals[1:], found[1:], strict=True):
+        y = bandpassed_anew(front.bandpass, signal, acc_bits, rows)
+        y = (y + (1 << (acc_bits - 1))) >> acc_bits
+        passed.append(np.clip(y, -ACC_REACH, ACC_REACH - 1))
+    return passed
 
 
 def _rows(sensor: Sensor, samples: NDArray[Any], n_rows: int) -> Rows | None:
@@ -194,6 +190,14 @@ def bandpassed(bandpass: BandPass, signal: Integers, bits: int) -> Integers:
             x2, x1, y2, y1 = x1, x, y1, y
             values[k] = y
     return np.array(values, dtype=np.int64)
+
+
+def bandpassed_anew(bandpass: BandPass, signal: Integers, bits: int, rows: Rows | None) -> Integers:
+    """Filter one signal, each stretch of `rows` by itself, as `bandpassed` does."""
+    if rows is None:
+        return bandpassed(bandpass, signal, bits)
+    parts = np.split(signal, np.flatnonzero(np.diff(rows.first)) + 1)
+    return np.concatenate([bandpassed(bandpass, part, bits) for part in parts])
 
 
 def normalized(front: FrontEnd, channel: int, windows: Integers) -> NDArray[np.int8]:

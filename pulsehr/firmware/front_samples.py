@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,9 +38,9 @@ def sensor_counts(
     Returns
     -------
     ppg : ndarray of int32, shape (n_ppg_samples,)
-        Counts of the PPG.
+        Counts of the PPG; a masked array if some are missing.
     acc : ndarray of int16, shape (n_acc_samples, 3), or None
-        Counts of the acceleration, None where the firmware takes none.
+        Counts of the acceleration, the same; None where the firmware takes none.
 
     Raises
     ------
@@ -47,12 +49,13 @@ def sensor_counts(
     """
     _check_signals(front, recording)
     ppg = np.asarray(recording.ppg, dtype=np.float64)
-    step = _step_of(ppg) if front.ppg.step is None else front.ppg.step
-    counts = _counts(ppg, step, PPG_REACH).astype(np.int32)
+    present = ppg[~np.isnan(ppg)]
+    step = _step_of(present) if front.ppg.step is None else front.ppg.step
+    counts = _counts(ppg, step, PPG_REACH, np.int32)
     if front.acc is None or front.acc.step is None:
         return counts, None
     acc = np.asarray(recording.acc, dtype=np.float64)
-    return counts, _counts(acc, front.acc.step, ACC_REACH).astype(np.int16)
+    return counts, _counts(acc, front.acc.step, ACC_REACH, np.int16)
 
 
 def window_ends(
@@ -123,5 +126,11 @@ def _step_of(ppg: NDArray[np.float64]) -> float:
     return float(2.0 ** max(int(span_bits) - PPG_BITS, int(bits) - (PPG_REACH.bit_length() - 1)))
 
 
-def _counts(signal: NDArray[np.float64], step: float, reach: int) -> NDArray[np.float64]:
-    return np.asarray(np.clip(np.rint(signal / step), -reach, reach - 1))
+def _counts(signal: NDArray[np.float64], step: float, reach: int, kind: type) -> NDArray[Any]:
+    """Round a signal; a sample of which any axis is NaN is masked, and 0."""
+    missing = np.isnan(signal)
+    if signal.ndim == 2:
+        missing = np.broadcast_to(missing.any(axis=1, keepdims=True), signal.shape)
+    rounded = np.rint(np.where(missing, 0.0, signal) / step)
+    counts: NDArray[Any] = np.clip(rounded, -reach, reach - 1).astype(kind)
+    return np.ma.MaskedArray(counts, missing) if missing.any() else counts

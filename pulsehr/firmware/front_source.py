@@ -80,19 +80,21 @@ def header_parts(front: FrontEnd, prefix: str, arena_bytes: int) -> HeaderParts:
     """
     upper = prefix.upper()
     with_acc = front.acc is not None
+    pushes = _example_push(front, prefix)
     fields = {
         "prefix": prefix,
         "upper": upper,
-        "example_push": _example_push(front, prefix),
+        "example_push": pushes,
         "units": "\n".join(f" * {line}" for line in unit_lines(front)),
-        "or_ahead": f" {upper}_ERROR_AHEAD that stays means the same." if with_acc else "",
+        "example_skip": re.sub(r"push(\w*)\(&state, [^)]*", r"skip\1(&state, n", pushes),
+        "or_ahead": f"\n * {upper}_ERROR_AHEAD that stays means that the other sensor's are lost."
+        if with_acc
+        else "",
         "filter": "" if front.bandpass is None else _FILTER.replace("@prefix@", prefix),
         "state": _state(front, prefix, arena_bytes),
         "clause_acc": ", of the acceleration, or of both" if with_acc else "",
         "clause_ahead": f", {upper}_ERROR_AHEAD" if with_acc else "",
-        "clause_far": f"; {upper}_ERROR_AHEAD if a sensor is ahead by more than three rows"
-        if with_acc
-        else "",
+        "clause_far": _FAR.replace("@upper@", upper) if with_acc else "",
         "pushes": "\n".join(_pushes(front, prefix)),
         "skips": "\n".join(_skips(front, prefix)),
     }
@@ -363,6 +365,8 @@ def _table_of(front: FrontEnd) -> tuple[Scaling, ...]:
         first = Scaling(0, first.shift, 0)
     return (first, *front.scalings[1:])
 
+
+_FAR = "; @upper@_ERROR_AHEAD if a sensor is ahead by more than three rows"
 
 _FILTER = """
 /* What the band-pass remembers of a signal */

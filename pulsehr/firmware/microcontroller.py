@@ -17,6 +17,7 @@ from pulsehr.firmware.c_text import check_prefix
 from pulsehr.firmware.exportable import describe
 from pulsehr.firmware.folder import write_files
 from pulsehr.firmware.front import FrontEnd
+from pulsehr.firmware.front_gaps import over_gap
 from pulsehr.firmware.front_integer import front_windows, tracked
 from pulsehr.firmware.front_samples import sensor_counts, window_ends
 from pulsehr.firmware.front_source import front_files, header_parts, state_bytes, stream_functions
@@ -185,9 +186,9 @@ class MicrocontrollerModel:
         Returns
         -------
         ppg : ndarray of int32, shape (n_ppg_samples,)
-            For each push of the PPG.
+            For each push of the PPG; a masked array if some are missing, which are skipped.
         acc : ndarray of int16, shape (n_acc_samples, 3), or None
-            For each push of the acceleration.
+            For each push of the acceleration, the same.
 
         Raises
         ------
@@ -203,11 +204,12 @@ class MicrocontrollerModel:
         ----------
         X : readings or array-like
             Readings, of a pipeline with a windower: what the C gives at their instants when their
-            recording is pushed from its start, and its last sample again where a filter looks
-            past the end. If heart rates are clipped or filtered, then by those of the
-            other readings of the recording, in order of time. Or windows (n, n_channels,
-            n_times), rows (n, n_channels * n_times): the windower normalises them in floating
-            point, as a student alone takes them, and they are neither.
+            recording is pushed from its start, missing samples are skipped, and its last is
+            pushed again where a filter looks past the end. If heart rates are clipped or
+            filtered, then by those of the other readings of the recording, in order of time, that
+            lie over no gap. Or windows (n, n_channels, n_times), rows (n, n_channels * n_times):
+            the windower normalises them in floating point, as a student alone takes them, and
+            they are neither.
 
         return_std : bool, default=False
             Whether to give standard deviations; of windows by themselves, also where heart rates
@@ -216,7 +218,7 @@ class MicrocontrollerModel:
         Returns
         -------
         heart_rate : ndarray of shape (n_windows,)
-            In bpm, a multiple of 1/256.
+            In bpm, a multiple of 1/256; NaN for readings over a gap, of which the C says so.
         std : ndarray of shape (n_windows,)
             Its standard deviation, the same; with ``return_std=True`` only.
 
@@ -317,16 +319,16 @@ class MicrocontrollerModel:
             outputs = run_windows(self._quantized(X))
         else:
             outputs = self._on_streams(readings, run_stream)
-        bpm, *std = np.ascontiguousarray(outputs.T) / BPM_STEPS
+        bpm, *std = np.ascontiguousarray(np.ma.filled(outputs.T / BPM_STEPS, np.nan))
         return (bpm, *std) if return_std else bpm
 
     def _run_windows(self, windows: NDArray[np.int8]) -> NDArray[np.int32]:
         return run_outputs(self.graph, windows)
 
-    def _on_streams(self, readings: Any, run_stream: Callable[..., Any]) -> NDArray[np.int32]:
-        """Run ``run_stream(ppg, acc, ends)`` on each recording; ends increase."""
+    def _on_streams(self, readings: Any, run_stream: Callable[..., Any]) -> Any:
+        """Run ``run_stream(ppg, acc, ends)`` on each recording; ends increase; mask gaps."""
         front = self._front_end()
-        outputs = np.empty((len(readings), self.graph.n_outputs), dtype=np.int32)
+        outputs = np.ma.zeros((len(readings), self.graph.n_outputs), dtype=np.int32)
         for recording, rows in group_by_recording(readings):
             instants = np.array([readings[row].instant for row in rows])
             ppg, acc = sensor_counts(front, recording)
@@ -334,10 +336,16 @@ class MicrocontrollerModel:
             outputs[rows] = run_stream(ppg, acc, ends)[which]
         return outputs
 
-    def _run_integers(self, ppg: Any, acc: Any, ends: Any) -> NDArray[np.int32]:
+    def _run_integers(self, ppg: Any, acc: Any, ends: Any) -> Any:
         front = self._front_end()
-        outputs = run_outputs(self.graph, front_windows(front, ppg, acc, ends))
-        outputs[:, 0] = tracked(front, outputs, ends)
+        over = over_gap(front, ppg, acc, ends)
+        masked = np.tile(over[:, None], self.graph.n_outputs)
+        outputs = np.ma.MaskedArray(np.zeros(masked.shape, np.int32), masked)
+        if not over.all():
+            ends = ends[~over]
+            found = run_outputs(self.graph, front_windows(front, ppg, acc, ends))
+            found[:, 0] = tracked(front, found, ends)
+            outputs.data[~over] = found
         return outputs
 
     def _compiled(self) -> HostLibrary:

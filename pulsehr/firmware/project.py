@@ -215,6 +215,7 @@ def _stream_fields(export: Export) -> dict[str, str]:
         "stride": f"{front.stride / front.sampling_rate:g}",
         "window": f"{front.n_times / front.sampling_rate:g}",
         "wiring": _wiring(front, prefix),
+        "skip_calls": _skip_calls(front, prefix),
         "sensors": "".join(f"- {line}\n" for line in unit_lines(front)),
         "ppg_rate": f"{front.ppg.rate:g}",
         "example_acc": " ACC" if with_acc else "",
@@ -239,6 +240,19 @@ def _wiring(front: FrontEnd, prefix: str) -> str:
     )
 
 
+def _skip_calls(front: FrontEnd, prefix: str) -> str:
+    """Show how lost samples are skipped, as C."""
+    ends = ("",) if has_common_push(front) else ("_ppg", "_acc")
+    if front.ppg.lookahead == 0 and (front.acc is None or front.acc.lookahead == 0):
+        return "\n".join(f"  estimate({prefix}_skip{end}(&state, n));" for end in ends)
+    note = " /* by itself: a window before the gap may be complete now */"
+    return "\n".join(
+        f"  estimate({prefix}_skip{end}(&state, 1));{note if end == ends[0] else ''}\n"
+        f"  estimate({prefix}_skip{end}(&state, n - 1));"
+        for end in ends
+    )
+
+
 def _two_sensors(front: FrontEnd, prefix: str) -> str:
     """Say how two sensors stay together."""
     assert front.acc is not None
@@ -250,7 +264,7 @@ def _two_sensors(front: FrontEnd, prefix: str) -> str:
         f"  more than {row:.4g} ms.\n"
         f"- Empty FIFOs in turn, {first}at most {SLACK * row:.4g} ms at a time.\n"
         f"- `{upper}_ERROR_AHEAD`: keep the sample, push the other sensor's, then try it again.\n"
-        f"  If it stays, samples were lost: call `{prefix}_init`.\n"
+        f"  If it stays, the other sensor's samples are lost: skip them.\n"
     )
 
 

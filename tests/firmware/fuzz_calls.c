@@ -1,9 +1,10 @@
 /*
  * Any order of calls with any samples: a target for libFuzzer.
  *
- * Bytes become calls. What each call must return is known from how many samples were taken; a call
- * that fails must leave the state as it was; a heart rate must be that of a second state, which gets
- * the same samples in another order and is asked in time.
+ * Bytes become calls. What each call must return is known from how many samples were taken or are
+ * missing; a call that fails must leave the state as it was; a heart rate must be that of a second
+ * state, which gets the same samples in another order, those that are missing one by one, and is
+ * asked in time.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -33,14 +34,22 @@ typedef struct {
     const uint8_t *next, *end;
 } bytes;
 
+enum { PPG, ACC, N_SENSORS = 1 + WITH_ACC };
+
 typedef struct {
     hr_state *tested, *second;
     hr_state complete; /* the second one when its newest window was complete */
-    int64_t n_ppg, n_acc, n_ppg_second, n_acc_second, n_windows, n_windows_second;
+    int64_t n[2], n_second[2];
+    int64_t rows[2]; /* complete ones of each sensor */
+    int64_t kept[2]; /* the number after the newest of them that is not missing */
+    int64_t n_windows, n_windows_second;
     int pending;
     int32_t ppg[MAX_SAMPLES];
     int16_t acc[MAX_SAMPLES][3];
+    uint8_t missing[2][MAX_SAMPLES];
 } stream;
+
+static const int64_t factors[2] = {HR_PPG_FACTOR, HR_ACC_FACTOR};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -54,7 +63,7 @@ static uint32_t take(bytes *from, int n)
     return value;
 }
 
-/* rows that n samples complete */
+/* rows that n samples complete if none is missing */
 static int64_t rows_of(int64_t n, int64_t factor)
 {
     const int64_t wait = factor > 1 ? 5 * factor : 1;
@@ -62,18 +71,24 @@ static int64_t rows_of(int64_t n, int64_t factor)
     return n < wait ? 0 : (n - wait) / factor + 1;
 }
 
-static int64_t ppg_rows(int64_t n)
+static int64_t least(int64_t a, int64_t b)
 {
-    return rows_of(n, HR_PPG_FACTOR);
+    return a < b ? a : b;
 }
 
-static int64_t acc_rows(int64_t n)
+static int64_t most(int64_t a, int64_t b)
 {
-#if WITH_ACC
-    return rows_of(n, HR_ACC_FACTOR);
-#else
-    return ppg_rows(n);
-#endif
+    return a > b ? a : b;
+}
+
+static int64_t rows_of_both(const stream *all)
+{
+    return WITH_ACC ? least(all->rows[PPG], all->rows[ACC]) : all->rows[PPG];
+}
+
+static int64_t lead_of(const stream *all)
+{
+    return WITH_ACC ? all->rows[PPG] - all->rows[ACC] : 0;
 }
 
 static int64_t end_of(int64_t window)
@@ -85,54 +100,88 @@ static void start(stream *all)
 {
     CHECK(hr_init(all->tested) == HR_OK);
     CHECK(hr_init(all->second) == HR_OK);
-    all->n_ppg = all->n_acc = all->n_ppg_second = all->n_acc_second = 0;
+    for (int k = 0; k < 2; ++k) {
+        all->n[k] = all->n_second[k] = all->rows[k] = all->kept[k] = 0;
+    }
     all->n_windows = all->n_windows_second = 0;
     all->pending = 0;
+}
+
+/* Hand the next sample of a sensor to the second state. */
+static int follow_one(stream *all, int sensor)
+{
+    const int64_t k = all->n_second[sensor];
+    int status = HR_ERROR_AHEAD;
+
+    if (k == all->n[sensor]) {
+        return status;
+    }
+    if (sensor == PPG) {
+        status = all->missing[PPG][k] ? hr_skip_ppg(all->second, 1)
+                                      : hr_push_ppg(all->second, all->ppg[k]);
+    }
+#if WITH_ACC
+    if (sensor == ACC) {
+        const int16_t *const acc = all->acc[k];
+
+        status = all->missing[ACC][k] ? hr_skip_acc(all->second, 1)
+                                      : hr_push_acc(all->second, acc[0], acc[1], acc[2]);
+    }
+#endif
+    all->n_second[sensor] += status >= 0;
+    return status;
 }
 
 /* Hand to the second state all that the first has: the PPG first, until it is refused. */
 static void follow(stream *all)
 {
-    for (;;) {
-        int status = HR_ERROR_AHEAD;
+    int status = HR_OK;
 
-        if (all->n_ppg_second < all->n_ppg) {
-            status = hr_push_ppg(all->second, all->ppg[all->n_ppg_second]);
-            all->n_ppg_second += status >= 0;
+    while (status >= 0) {
+        status = follow_one(all, PPG);
+        if (status == HR_ERROR_AHEAD && WITH_ACC) {
+            status = follow_one(all, ACC);
         }
-#if WITH_ACC
-        if (status == HR_ERROR_AHEAD && all->n_acc_second < all->n_acc) {
-            const int16_t *const acc = all->acc[all->n_acc_second];
-
-            status = hr_push_acc(all->second, acc[0], acc[1], acc[2]);
-            all->n_acc_second += status >= 0;
-        }
-#endif
         if (status == HR_READY) {
             ++all->n_windows_second;
             all->complete = *all->second;
         }
-        if (status < 0) {
-            break;
-        }
     }
-    CHECK(all->n_ppg_second == all->n_ppg && all->n_acc_second == all->n_acc);
+    for (int k = 0; k < N_SENSORS; ++k) {
+        CHECK(all->n_second[k] == all->n[k]);
+    }
     CHECK(all->n_windows_second == all->n_windows);
+}
+
+/* Check the status of a call that took samples, and let the second state follow. */
+static void took(stream *all, int status)
+{
+    const int64_t rows = rows_of_both(all);
+    const int64_t n = rows < HR_N_TIMES ? 0 : (rows - HR_N_TIMES) / HR_STRIDE + 1;
+
+    CHECK(status == (n > all->n_windows ? HR_READY : HR_OK));
+    all->pending |= n > all->n_windows;
+    all->n_windows = n;
+    follow(all);
 }
 
 /* Push a sample of either sensor or of both (NULL: none). */
 static void push(stream *all, const int32_t *ppg, const int16_t *acc)
 {
     static hr_state before;
-    const int64_t n_ppg = all->n_ppg + (ppg != NULL);
-    const int64_t n_acc = WITH_ACC ? all->n_acc + (acc != NULL) : n_ppg;
-    const int64_t lead = ppg_rows(n_ppg) - acc_rows(n_acc);
-    const int64_t rows = lead < 0 ? ppg_rows(n_ppg) : acc_rows(n_acc);
+    const int given[2] = {ppg != NULL, acc != NULL};
+    int64_t rows[2];
     int status = HR_ERROR_NULL;
 
-    if (n_ppg >= MAX_SAMPLES || n_acc >= MAX_SAMPLES) {
-        start(all);
-        return;
+    for (int k = 0; k < N_SENSORS; ++k) {
+        rows[k] = all->rows[k];
+        if (given[k]) {
+            if (all->n[k] + 1 >= MAX_SAMPLES) {
+                start(all);
+                return;
+            }
+            rows[k] = most(rows[k], rows_of(all->n[k] + 1, factors[k]));
+        }
     }
     before = *all->tested;
     if (ppg != NULL && acc == NULL) {
@@ -147,25 +196,120 @@ static void push(stream *all, const int32_t *ppg, const int16_t *acc)
         status = hr_push(all->tested, *ppg, acc[0], acc[1], acc[2]);
     }
 #endif
-#endif
-    if (lead > HR_SLACK || lead < -HR_SLACK) {
+    const int64_t lead = rows[PPG] - rows[ACC];
+
+    if ((given[PPG] && lead > HR_SLACK) || (given[ACC] && lead < -HR_SLACK)) {
         CHECK(status == HR_ERROR_AHEAD);
         CHECK(memcmp(&before, all->tested, sizeof before) == 0);
         return;
     }
-    CHECK(status == (rows >= end_of(all->n_windows + 1) ? HR_READY : HR_OK));
+#endif
     CHECK(memcmp(before.arena, all->tested->arena, sizeof before.arena) == 0);
+    for (int k = 0; k < N_SENSORS; ++k) {
+        if (given[k]) {
+            all->missing[k][all->n[k]++] = 0;
+            all->kept[k] = rows[k] > all->rows[k] ? rows[k] : all->kept[k];
+            all->rows[k] = rows[k];
+        }
+    }
     if (ppg != NULL) {
-        all->ppg[all->n_ppg++] = *ppg;
+        all->ppg[all->n[PPG] - 1] = *ppg;
     }
-    if (acc != NULL) {
-        memcpy(all->acc[all->n_acc++], acc, sizeof all->acc[0]);
+    if (acc != NULL && WITH_ACC) {
+        memcpy(all->acc[all->n[ACC] - 1], acc, sizeof all->acc[0]);
     }
-    if (status == HR_READY) {
-        ++all->n_windows;
-        all->pending = 1;
+    took(all, status);
+}
+
+/* Whether rows of a sensor await samples after them */
+static int awaits(const stream *all, int sensor)
+{
+    return all->rows[sensor] * factors[sensor] < all->n[sensor];
+}
+
+/* Skip samples of either sensor, or of both if they have the same rate. */
+static void skip(stream *all, int with_ppg, int with_acc, int32_t n)
+{
+    static hr_state before;
+    const int given[2] = {with_ppg, with_acc};
+    const int64_t lead = lead_of(all);
+    int status = HR_ERROR_NULL;
+
+    for (int k = 0; k < N_SENSORS; ++k) {
+        if (given[k] && all->n[k] + n >= MAX_SAMPLES) {
+            start(all);
+            return;
+        }
     }
-    follow(all);
+    before = *all->tested;
+    if (with_ppg && !with_acc) {
+        status = hr_skip_ppg(all->tested, n);
+    }
+#if WITH_ACC
+    if (!with_ppg && with_acc) {
+        status = hr_skip_acc(all->tested, n);
+    }
+#endif
+#if SAME_RATE
+    if (with_ppg && with_acc) {
+        status = hr_skip(all->tested, n);
+    }
+#endif
+    if ((given[PPG] && awaits(all, PPG) && lead > HR_SLACK - 5) ||
+        (WITH_ACC && given[ACC] && awaits(all, ACC) && -lead > HR_SLACK - 5)) {
+        CHECK(status == HR_ERROR_AHEAD);
+        CHECK(memcmp(&before, all->tested, sizeof before) == 0);
+        return;
+    }
+    CHECK(memcmp(before.arena, all->tested->arena, sizeof before.arena) == 0);
+    if (n <= 0) {
+        CHECK(status == HR_OK);
+        CHECK(memcmp(&before, all->tested, sizeof before) == 0);
+        return;
+    }
+    for (int k = 0; k < N_SENSORS; ++k) {
+        if (given[k]) {
+            const int64_t held = all->n[k] / factors[k];
+
+            all->kept[k] = held > all->rows[k] ? held : all->kept[k];
+            memset(&all->missing[k][all->n[k]], 1, (size_t)n);
+            all->n[k] += n;
+            all->rows[k] = (all->n[k] + factors[k] - 1) / factors[k];
+        }
+    }
+    took(all, status);
+}
+
+/* Whether a sample of the newest window is missing */
+static int over_gap(const stream *all)
+{
+    const int64_t end = end_of(all->n_windows);
+
+    for (int k = 0; k < N_SENSORS; ++k) {
+        for (int64_t i = (end - HR_N_TIMES) * factors[k]; i < end * factors[k]; ++i) {
+            if (i < all->n[k] && all->missing[k][i]) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+/* More samples than are kept here; then the stream starts anew. */
+static void skip_far(stream *all, uint32_t n)
+{
+    const int32_t far = (int32_t)(n & 0x7FFFFFFFu);
+
+    for (int k = 0; k < 3; ++k) {
+        int status = hr_skip_ppg(all->tested, far);
+
+        CHECK(status == HR_OK || status == HR_READY || status == HR_ERROR_AHEAD);
+#if WITH_ACC
+        status = hr_skip_acc(all->tested, INT32_MAX - (far >> 3));
+        CHECK(status == HR_OK || status == HR_READY || status == HR_ERROR_AHEAD);
+#endif
+    }
+    start(all);
 }
 
 /* What a state keeps of the heart rates before */
@@ -191,9 +335,8 @@ static void heart_rate(stream *all, int rubbish)
 {
     static hr_state before;
     const int32_t untouched = 0x5EADBEEF;
-    const int64_t ppg = ppg_rows(all->n_ppg);
-    const int64_t acc = acc_rows(WITH_ACC ? all->n_acc : all->n_ppg);
-    const int64_t late = (ppg > acc ? ppg : acc) - end_of(all->n_windows);
+    const int64_t rows = most(rows_of_both(all), most(all->kept[PPG], all->kept[ACC]));
+    const int64_t late = rows - end_of(all->n_windows);
     int32_t bpm_q8 = untouched;
 
     memset(all->tested->arena, rubbish, sizeof all->tested->arena);
@@ -202,6 +345,7 @@ static void heart_rate(stream *all, int rubbish)
     const int status = hr_heart_rate(all->tested, &bpm_q8);
 
     CHECK(status == (!all->pending     ? HR_ERROR_NOT_READY
+                     : over_gap(all)   ? HR_ERROR_GAP
                      : late > HR_SLACK ? HR_ERROR_LATE
                                        : HR_OK));
     all->pending = 0;
@@ -211,7 +355,7 @@ static void heart_rate(stream *all, int rubbish)
 
         copy_history(&asked, &before);
 #ifdef WITH_GAP
-        asked.since = before.since - before.age; /* none of the rows after the window has come */
+        asked.since = before.since - before.age + asked.age; /* but for the rows after it */
 #endif
         memset(asked.arena, ~rubbish, sizeof asked.arena);
         CHECK(hr_heart_rate(&asked, &wanted) == HR_OK);
@@ -298,7 +442,9 @@ static void calls_before_init(void)
     CHECK(hr_push_ppg(state, 1) == HR_ERROR_NOT_STARTED);
 #if WITH_ACC
     CHECK(hr_push_acc(state, 1, 2, 3) == HR_ERROR_NOT_STARTED);
+    CHECK(hr_skip_acc(state, 5) == HR_ERROR_NOT_STARTED);
 #endif
+    CHECK(hr_skip_ppg(state, 5) == HR_ERROR_NOT_STARTED);
     CHECK(hr_heart_rate(state, &bpm_q8) == HR_ERROR_NOT_READY && bpm_q8 == 7);
     CHECK(memcmp(state, &zeros, sizeof zeros) == 0);
     free(state);
@@ -312,7 +458,12 @@ static void null_calls(stream *all)
     before = *all->tested;
     CHECK(hr_init(NULL) == HR_ERROR_NULL);
     CHECK(hr_push_ppg(NULL, 1) == HR_ERROR_NULL);
+    CHECK(hr_skip_ppg(NULL, 1) == HR_ERROR_NULL);
+#if SAME_RATE
+    CHECK(hr_skip(NULL, 1) == HR_ERROR_NULL);
+#endif
 #if WITH_ACC
+    CHECK(hr_skip_acc(NULL, 1) == HR_ERROR_NULL);
     CHECK(hr_push_acc(NULL, 1, 2, 3) == HR_ERROR_NULL);
 #if SAME_RATE
     CHECK(hr_push(NULL, 1, 1, 2, 3) == HR_ERROR_NULL);
@@ -375,7 +526,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             (int16_t)(uint16_t)((uint32_t)ppg * 77u), (int16_t)(uint16_t)ppg,
             (int16_t)(uint16_t)((uint32_t)ppg >> 5)};
 
-        switch (what % 16) {
+        switch (what % 19) {
         case 0:
             start(&all);
             break;
@@ -413,9 +564,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 push(&all, NULL, acc);
             }
             break;
+        case 15:
+            skip(&all, 1, 0, ppg % 4096);
+            break;
+        case 16:
+            if (WITH_ACC) {
+                skip(&all, 0, 1, ppg % 4096);
+            }
+            break;
+        case 17:
+            if (SAME_RATE) {
+                skip(&all, 1, WITH_ACC, ppg % 4096);
+            } else {
+                skip_far(&all, (uint32_t)ppg);
+            }
+            break;
         default:
             if (WITH_ACC && SAME_RATE) {
                 push(&all, &ppg, acc);
+            } else if (what & 0x40) {
+                skip_far(&all, (uint32_t)ppg);
             }
             break;
         }

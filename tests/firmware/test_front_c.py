@@ -162,6 +162,7 @@ def test_null_is_an_error(compiled):
     assert library.hr_push_ppg(None, 0) == NULL
     assert library.hr_push_acc(None, 0, 0, 0) == NULL
     assert library.hr_push(None, 0, 0, 0, 0) == NULL
+    assert {getattr(library, f"hr_skip{end}")(None, 1) for end in ("", "_ppg", "_acc")} == {NULL}
     assert library.hr_heart_rate(None, None) == NULL
     c.init()
     assert library.hr_heart_rate(c.state, None) == NULL
@@ -315,8 +316,8 @@ def test_cpp_takes_the_header(tmp_path, compiled, missing):
 
 def test_the_state_of_the_paper_stays_small():
     front = design_front(windower(window=8.0), Format(8, 0.03, 0), ppg_rate=64)
-    # 264 samples of 4 + 3 * 2 bytes, 19 of the filter and 7 counters
-    assert state_bytes(front, 0) == 264 * 10 + 19 * 4 + 7 * 4 == 2744
+    # 264 samples of 4 + 3 * 2 bytes, 19 of the filter and 8 counters
+    assert state_bytes(front, 0) == 264 * 10 + 19 * 4 + 8 * 4 == 2748
 
 
 @pytest.mark.parametrize("window", [1.0, 33 / 32])

@@ -16,7 +16,9 @@ FAULTS = {
         "age <= HR_SLACK ? 1 : 0",
         "age <= HR_SLACK ? 2 : 0",
     ),
-    "what a sensor is ahead is forgotten": ("two rates", "state->lead > 0 ? state->lead : 0", "0"),
+    "what a sensor is ahead is forgotten": ("two rates", "late += ahead", "late += 0"),
+    "a gap ends early": ("two rates", "gap = HR_N_TIMES + 1", "gap = HR_N_TIMES / 2"),
+    "a long gap loses the stride": ("acc", "far -= far % HR_STRIDE", "far -= far % 7"),
     "a refused sample leaves a trace": (
         "acc",
         "return HR_ERROR_AHEAD",

@@ -13,6 +13,7 @@
  *
 @units@
  *
- * Time is counted in samples. For a lost one push the last value again; after a gap call
- * @prefix@_init.@or_ahead@
+ * Time is counted in samples: for n that are lost call
+ * @example_skip@.
+ * Windows over such a gap have no heart rate (@upper@_ERROR_GAP); those after it have.@or_ahead@
  * Quality is not measured: a heart rate comes for any signal.
