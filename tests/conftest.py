@@ -16,6 +16,9 @@ import torch
 
 from pulsehr import Recording
 
+#: Importing it instruments the package.
+collect_ignore = ["fuzz_readers.py"]
+
 torch.set_num_threads(1)
 
 # a run in the background inherits that Ctrl-C is ignored, which tests press
