@@ -504,8 +504,8 @@ int pulsehr_push(pulsehr_state *state, int32_t ppg)
 
 #if PULSEHR_PPG_FACTOR > 1 || PULSEHR_ACC_FACTOR > 1
 /*
- * Pass over n missing samples of a sensor with a filter; return how many rows they hold. The next row
- * is taken `wait - taps` samples from here; `wait` is negative until the next sample comes.
+ * Pass over n missing samples of a sensor with a filter; return how many rows they hold. The next
+ * row is taken `wait - taps` samples from here; `wait` is negative until the next sample comes.
  */
 static int32_t pulsehr_missing_rows(int32_t *wait, int32_t n, int32_t taps, int32_t factor)
 {
@@ -673,7 +673,8 @@ static int pulsehr_pass_acc(pulsehr_state *state, int32_t n)
  * Whether n samples may be skipped: by neither sensor if it is so far ahead that its ring has no
  * place for rows that await samples, or that the rows between both could not be counted.
  */
-static int pulsehr_may_skip(const pulsehr_state *state, int32_t n, int32_t with_ppg, int32_t with_acc)
+static int pulsehr_may_skip(
+    const pulsehr_state *state, int32_t n, int32_t with_ppg, int32_t with_acc)
 {
     if (state == NULL) {
         return PULSEHR_ERROR_NULL;
