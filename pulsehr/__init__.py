@@ -7,6 +7,7 @@ from pulsehr import (
     metrics,
     persistence,
     plotting,
+    quality,
     streaming,
     tracking,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "metrics",
     "persistence",
     "plotting",
+    "quality",
     "streaming",
     "to_microcontroller",
     "to_onnx",

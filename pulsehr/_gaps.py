@@ -98,7 +98,7 @@ class SensorSignal:
         number = self._gap_before(instants)
         last_missing = (self.missing[number, 1] - 1) / self.rate
         since = instants - max(span, 1 / self.rate) - TOLERANCE
-        return (number >= 0) & (last_missing >= since)
+        return np.asarray((number >= 0) & (last_missing >= since))
 
     def stretch(self, instants: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Find the stretch before each instant.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,10 @@ from pulsehr._validation import check_windows
 
 #: Windows per pass: their activations stay in the cache, and bound the memory of `predict`.
 BATCH = 32
+
+#: Rows that go through the last layers at a time: never more nor fewer, as products of matrices
+#: round by their shape.
+HEAD_ROWS = 8
 
 #: Five values in 100,000 lie above a range, and as many below: fewer would widen the steps of all
 #: others, more would be clipped too often (`docs/quantization.md`).
@@ -45,7 +50,7 @@ def run_network(network: Any, windows: Any, rows: NDArray[np.intp] | None = None
 
     The convolutions run in float32, where each window of a batch gets the same bits however
     large the batch is. Matrix products do not have that property: the small rest runs in float64,
-    on one thread and always on `BATCH` rows, so that it rounds alike whatever the number of rows.
+    on one thread and always on `HEAD_ROWS` rows, so that it rounds alike whatever their number.
 
     Parameters
     ----------
@@ -73,14 +78,37 @@ def run_network(network: Any, windows: Any, rows: NDArray[np.intp] | None = None
         with torch.inference_mode():  # of this thread
             batch = torch.from_numpy(windows[part if rows is None else rows[part]])
             maps = network.convolve(batch.to(device)).cpu()
-            full = torch.zeros(BATCH, *maps.shape[1:], dtype=torch.float64)
+            full = torch.zeros(_filled_up(len(maps)), *maps.shape[1:], dtype=torch.float64)
             full[: len(maps)] = maps
-            return tuple(values[: len(maps)].numpy() for values in head(full))
+            with _one_thread():
+                parts = zip(*map(head, full.split(HEAD_ROWS)), strict=True)
+                return tuple(torch.cat(values)[: len(maps)].numpy() for values in parts)
 
     n_rows = len(windows) if rows is None else len(rows)
+    if n_rows <= BATCH:
+        return of_batch(0)
     with one_thread_a_part() as run:
         outputs = zip(*run(of_batch, range(0, n_rows, BATCH)), strict=True)
         return tuple(map(np.concatenate, outputs))
+
+
+def _filled_up(n_rows: int) -> int:
+    """Return the next multiple of `HEAD_ROWS`."""
+    return -(-n_rows // HEAD_ROWS) * HEAD_ROWS
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch take one thread, in this Python thread."""
+    outside = torch.get_num_threads()
+    if outside == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(outside)
 
 
 def _exact_head(network: Any) -> Callable[[Tensor], tuple[Tensor, ...]]:

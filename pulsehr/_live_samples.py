@@ -45,6 +45,7 @@ class LiveSamples:
         self.front = 0
         self.received = 0  # one after the newest sample that came
         self.missing: Runs = NO_RUNS
+        self._given_up = 0  # one after the newest sample that was waited for in vain
         self._first = 0  # number of the first sample that is held
         self._values = np.full((LEAST_ROOM, *axes), np.nan, np.float32)
         self._state = np.full(LEAST_ROOM, DUE, np.uint8)
@@ -105,6 +106,7 @@ class LiveSamples:
         state = self._state[held]
         self._values[held][state == DUE] = np.nan
         state[state == DUE] = GIVEN_UP
+        self._given_up = stop
         self._settle()
 
     def forget(self, before: int) -> None:
@@ -132,7 +134,8 @@ class LiveSamples:
 
     def _settle(self) -> None:
         """Move the front to the first sample that is due."""
-        due = self._state[self.front - self._first :] == DUE
+        newest = max(self.received, self._given_up)
+        due = self._state[self.front - self._first : newest - self._first] == DUE
         settled = int(np.argmax(due)) if due.any() else len(due)
         start, self.front = self.front, self.front + settled
         nan = np.isnan(self[start : self.front]).reshape(settled, math.prod(self.axes))

@@ -270,7 +270,7 @@ def _facts(estimator: Any, example: Any) -> dict[str, str]:
         if isinstance(step, PPGWindower):
             facts |= {
                 name: getattr(step, name)
-                for name in ("sampling_rate", "window", "normalize", "bandpass")
+                for name in ("sampling_rate", "window", "normalize", "bandpass", "antialias")
             }
         if isinstance(step, SpectralPeakRegressor):
             facts["sampling_rate"] = step.sampling_rate

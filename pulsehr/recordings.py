@@ -10,19 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pulsehr._gaps import NO_RUNS, Gap, Runs, SensorSignal
-from pulsehr._signals import FloatArray, Signal, finite, read_only, valid_signal
-
-#: Heart rates outside this range (bpm) are refused as labels.
-HEART_RATE_RANGE = (20.0, 250.0)
+from pulsehr._labels import HEART_RATE_RANGE as HEART_RATE_RANGE
+from pulsehr._labels import check_heart_rate, valid_series
+from pulsehr._reading_list import ReadingList as ReadingList
+from pulsehr._signals import FloatArray, Signal, valid_signal
 
 #: PPG and acceleration may end this far apart (s) and still belong together.
 MAX_END_DIFFERENCE = 1.0
 
 #: A wrist feels about 1 g; a median length beyond this (g) is most likely another unit.
 MAX_MEDIAN_ACC = 4.0
-
-#: Labels may lie this far (s) after the end of the signals: one window of a public data set.
-MAX_LATE_LABEL = 8.0
 
 #: What can be done with readings over a gap.
 GAPS = ("skip", "keep")
@@ -152,9 +149,9 @@ class Recording:
             self._warn_of_units(some)
         self._set("_missing", (ppg_missing, acc_missing))
         self._check_ends()
-        self._set_series("heart_rate", "heart_rate_times")
+        self._set_series("heart_rate")
         self._check_heart_rate()
-        self._set_series("activity", "activity_times")
+        self._set_series("activity")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from a pickle with the arrays read-only again."""
@@ -347,45 +344,18 @@ class Recording:
                 f"acc_rate, or cut both to the seconds they share"
             )
 
-    def _set_series(self, field: str, times_field: str) -> None:
-        """Store values and their times, of one length and in increasing order."""
-        values, times = getattr(self, field), getattr(self, times_field)
-        if (values is None) != (times is None):
-            raise self._error(f"{field} and {times_field} go together, got one without the other")
-        if values is None:
-            return
-        text = field == "activity"
-        array: NDArray[Any] = (
-            np.array(values, dtype=np.str_) if text else finite(self._who(field), values)
+    def _set_series(self, field: str) -> None:
+        times = f"{field}_times"
+        values, when = valid_series(
+            f"Recording {self.name!r}", field, getattr(self, field), getattr(self, times)
         )
-        when = finite(self._who(times_field), times)
-        if array.ndim != 1 or array.shape != when.shape or len(array) == 0:
-            raise self._error(
-                f"{field} and {times_field} must be 1-D, not empty and of equal length, "
-                f"got shapes {array.shape} and {when.shape}"
-            )
-        if np.any(np.diff(when) <= 0):
-            raise self._error(f"{times_field} must increase")
-        self._set(field, read_only(array, values))
-        self._set(times_field, read_only(when, times))
+        self._set(field, values)
+        self._set(times, when)
 
     def _check_heart_rate(self) -> None:
-        if self.heart_rate is None or self.heart_rate_times is None:
-            return
-        first, last = self.heart_rate_times[[0, -1]]
-        if first < 0 or last > self.duration + MAX_LATE_LABEL:
-            raise self._error(
-                f"heart_rate_times must lie within the {self.duration:g} s of the signals, got "
-                f"{first:g} to {last:g}: are they seconds, and the rates in Hz?"
-            )
-        low, high = HEART_RATE_RANGE
-        outside = (self.heart_rate < low) | (self.heart_rate > high)
-        if outside.any():
-            index = int(np.argmax(outside))
-            raise self._error(
-                f"heart_rate must lie within {low:g} to {high:g} bpm, "
-                f"got {self.heart_rate[index]:g} at index {index}"
-            )
+        if self.heart_rate is not None and self.heart_rate_times is not None:
+            who = f"Recording {self.name!r}"
+            check_heart_rate(who, self.heart_rate, self.heart_rate_times, self.duration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,26 +415,6 @@ class Reading:
         if index == len(times) or abs(times[index] - self.instant) > 1e-6:
             return None
         return float(labels[index])
-
-
-class ReadingList(list[Reading]):
-    """A list of readings that takes masks and arrays of rows, and reaches a cluster once.
-
-    joblib lets the tasks of a call share what can be referred to weakly, which a plain list
-    cannot: that is sent again with every task, recordings and all.
-    """
-
-    def __getitem__(self, rows: Any) -> Any:
-        """Return a reading, or those of a slice, a mask or an array of rows."""
-        if isinstance(rows, slice):
-            return ReadingList(super().__getitem__(rows))
-        if isinstance(rows, np.ndarray) and rows.ndim == 1:
-            return ReadingList(super(ReadingList, self).__getitem__(k) for k in self._numbers(rows))
-        return super().__getitem__(rows)
-
-    def _numbers(self, rows: NDArray[Any]) -> list[int]:
-        numbers: list[int] = np.arange(len(self))[rows].tolist()
-        return numbers
 
 
 def is_number(value: object) -> bool:

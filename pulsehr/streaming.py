@@ -92,14 +92,18 @@ class HeartRateStream:
     --------
     >>> from pulsehr import HeartRateStream, load_pretrained
     >>> from pulsehr.datasets import make_recordings
-    >>> recording = make_recordings(n_subjects=1, duration=20, random_state=0).recordings[0]
+    >>> recording = make_recordings(n_subjects=1, duration=14, random_state=0).recordings[0]
     >>> with HeartRateStream(load_pretrained(), ppg_rate=64, acc_rate=32) as stream:
-    ...     for second in range(20):
+    ...     for second in range(14):
     ...         ppg = recording.ppg[64 * second : 64 * (second + 1)]
     ...         acc = recording.acc[32 * second : 32 * (second + 1)]
     ...         for reading in stream.push(ppg=ppg, acc=acc):
-    ...             print(f"{reading.instant:g} s: {reading.heart_rate:.0f} bpm")
-    8 s: 95 bpm
+    ...             print(reading.instant, 30 < reading.heart_rate < 220)
+    8.0 True
+    10.0 True
+    12.0 True
+    >>> [reading.instant for reading in stream.finish()]
+    [14.0]
     """
 
     def __init__(

@@ -7,7 +7,9 @@ exception but an OSError or a ValueError that names the file, a crash, ten secon
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
+import pickle
 import struct
 import sys
 import tempfile
@@ -15,23 +17,29 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["pulsehr", "zipfile", "json.decoder"]):
+with atheris.instrument_imports(include=["pulsehr", "wfdb.io", "zipfile", "json.decoder"]):
     from pulsehr import _checkpoints, _plain_files, load_pretrained
-    from pulsehr.datasets import _matlab
+    from pulsehr.datasets import _cache, _matlab, _unpickling, load_empatica, physionet_wrist
+    from pulsehr.datasets._optional import optional_library
+
+    optional_library("fuzz", "wfdb")
 
 import numpy as np
 import torch
 from scipy.io import savemat
 
-#: What a reader may want: a second, and memory beside that of the libraries.
-LIMITS = ("-timeout=10", "-rss_limit_mb=1600")
+sys.path.insert(0, str(Path(__file__).parent / "datasets"))
+from python2_pickles import python2_pickle
+
+#: What a reader may want: ten seconds, and a gigabyte beside the 0.4 of the libraries.
+LIMITS = ("-timeout=10", "-rss_limit_mb=1400")
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,15 @@ class Reader:
         Good files, and parts of them in the order of `wraps`.
     wraps : sequence of callables
         Make a file of a part of it.
+    called : tuple of str
+        What errors may call it beside its name.
     """
 
     name: str
     read: Callable[[Path], Any]
     seeds: Callable[[], Sequence[tuple[int, bytes]]]
-    wraps: Sequence[Callable[[bytes], bytes]] = field(default=(bytes,))
+    wraps: Sequence[Callable[[bytes], bytes]] = (bytes,)
+    called: tuple[str, ...] = ()
 
 
 # MATLAB ---------------------------------------------------------------------------------------
@@ -149,7 +160,114 @@ def read_checkpoint(path: Path) -> None:
     checkpoint.restore(SimpleNamespace(device="cpu"))
 
 
+# pickles --------------------------------------------------------------------------------------
+
+
+def pickles() -> list[tuple[int, bytes]]:
+    """Files of Python 2, as those of the data sets, and of Python 3."""
+    content = {
+        "signal": {"wrist": {"BVP": np.ones((9, 1)), "ACC": np.arange(6).reshape(2, 3)}},
+        "label": np.float64(70.0),
+        "subject": "S1",
+        "rest": [1, None, True, (2.5, "text")],
+    }
+    old = [python2_pickle(content, protocol) for protocol in (0, 2)]
+    return [(0, made) for made in (*old, *(pickle.dumps(content, k) for k in (2, 4, 5)))]
+
+
+# exports of an Empatica E4 --------------------------------------------------------------------
+
+BVP = b"1495437325.00\n64.000000\n" + b"".join(b"%d.25\n" % (k % 7) for k in range(64))
+ACC = b"1495437325.0, 1495437325.0, 1495437325.0\n32.0, 32.0, 32.0\n" + b"".join(
+    b"%d,%d,64\n" % (k % 5, k % 3) for k in range(32)
+)
+
+
+def exported(bvp: bytes = BVP, acc: bytes = ACC, tags: bytes = b"1495437325.5\n") -> bytes:
+    """Return the zip file of a session of a second."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {"BVP.csv": bvp, "ACC.csv": acc, "tags.csv": tags}.items():
+            archive.writestr(name, content)
+    return made.getvalue()
+
+
+def packed_export(content: bytes) -> bytes:
+    """Return a zip file of which one table is compressed once more."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("ACC.csv", ACC)
+        archive.writestr("BVP.csv.gz", content)
+    return made.getvalue()
+
+
+def exports() -> list[tuple[int, bytes]]:
+    """Whole ones, and each of their tables."""
+    tables = BVP, ACC, b"1495437325.5\n", gzip.compress(BVP)
+    return [(0, exported()), *enumerate(tables, 1)]
+
+
+# cached arrays --------------------------------------------------------------------------------
+
+
+def read_cached(path: Path) -> None:
+    """Read a file of the cache: nothing but what was written, or a warning."""
+    stored = _cache._stored("fuzz", path)
+    if stored is not None and "ppg" in stored:
+        np.testing.assert_array_equal(stored["ppg"], SIG)
+
+
+def cached_files() -> list[tuple[int, bytes]]:
+    """One file as the cache writes it."""
+    made = io.BytesIO()
+    np.savez(made, ppg=SIG)
+    return [(0, made.getvalue())]
+
+
+# WFDB records ---------------------------------------------------------------------------------
+
+CHANNELS = ["wrist_ppg", *physionet_wrist.ACC_CHANNELS["wide_range"]]
+HEADER = "s1_walk 4 256 256\n" + "".join(
+    f"s1_walk.dat 16 1000.0(0)/{unit} 16 0 0 0 0 {name}\n"
+    for name, unit in zip(CHANNELS, ["mV", "m/s^2", "m/s^2", "m/s^2"], strict=True)
+)
+ANNOTATIONS = np.array([1 << 10 | 200, 59 << 10, 0, 300, 1 << 10, 63 << 10 | 3, 7, 7, 0], "<u2")
+
+
+def read_header(path: Path) -> None:
+    """Read a record of which the header was changed."""
+    samples = np.tile(np.array([1, 0, 0, 9807], "<i2"), (256, 1))
+    samples[::2] += 1
+    path.with_suffix(".dat").write_bytes(samples.tobytes())
+    physionet_wrist._read_signals(path, CHANNELS)
+
+
 READERS = {
+    "header": Reader(
+        "s1_walk.hea", read_header, lambda: [(0, HEADER.encode())], called=("s1_walk.dat",)
+    ),
+    "annotations": Reader(
+        "s1_walk.atr",
+        lambda path: physionet_wrist._read_beats(path.with_suffix(".hea"), 256.0),
+        lambda: [(0, ANNOTATIONS.tobytes())],
+    ),
+    "pickle": Reader(
+        "S1.pkl", lambda path: _unpickling.read_pickle("fuzz", path), pickles, (bytes,)
+    ),
+    "empatica": Reader(
+        "S1.zip",
+        load_empatica,
+        exports,
+        (
+            bytes,
+            exported,
+            lambda content: exported(acc=content),
+            lambda content: exported(tags=content),
+            packed_export,
+        ),
+        ("BVP.csv", "ACC.csv", "tags.csv", "'S1'"),
+    ),
+    "cache": Reader("ppg_dalia_S1.npz", read_cached, cached_files),
     "mat": Reader(
         "DATA_01_TYPE01.mat",
         lambda path: _matlab.read_arrays("fuzz", path, {"sig": (6,)}),
@@ -180,7 +298,7 @@ def try_one(content: bytes, names: Sequence[str], folder: Path) -> None:
     except OSError:
         pass
     except ValueError as error:
-        if reader.name not in str(error):
+        if not any(name in str(error) for name in (reader.name, *reader.called)):
             raise
 
 

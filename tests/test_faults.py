@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import tempfile
@@ -354,3 +355,17 @@ def test_the_child_of_a_fork_does_not_wait_for_threads_that_it_has_not(readings)
     finally:
         torch.set_num_threads(before)
     assert ended == 0
+
+
+# the table ------------------------------------------------------------------------------------
+
+
+def test_the_tests_that_the_documentation_names_are_there():
+    tests = Path(__file__).parent
+    page = (tests.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
+    there = "".join(path.read_text(encoding="utf-8") for path in tests.rglob("test_*.py"))
+    names = set(re.findall(r"\btest_\w+(?!\.py)\b(?=`)", page))
+    assert len(names) > 15
+    assert [name for name in sorted(names) if f"def {name}(" not in there] == []
+    files = re.findall(r"`(tests/[\w/]+\.py)", page)
+    assert [name for name in files if not (tests.parent / name).exists()] == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +13,12 @@ from scipy.io import savemat
 
 from pulsehr import PPGWindower, Reading, Recording, load_pretrained
 from pulsehr._resampling import HALF_WIDTH
-from pulsehr.datasets import load_bami, load_ieee_spc
+from pulsehr.datasets import load_bami, load_ieee_spc, load_physionet_wrist, load_ppg_dalia
+from pulsehr.datasets._optional import optional_library, quiet_library
+from pulsehr.datasets.physionet_wrist import ACC_CHANNELS
+
+sys.path.insert(0, str(Path(__file__).parent / "datasets"))
+import ppg_dalia_files
 
 #: The same examples each time.
 modest = settings(deadline=None, derandomize=True, max_examples=25, database=None)
@@ -227,3 +235,29 @@ def test_labels_from_beats_of_bami_are_of_the_seconds_of_their_windows(number, l
     # 8 s have equal numbers of intervals of 1 s and of 0.5 s when a third of it is fast
     np.testing.assert_array_equal(window > 1 / 3, label > 0.4)
     assert 0 < label.mean() < 1
+
+
+@pytest.mark.parametrize("step", [20.0, 27.0, 33.0])
+def test_labels_of_ppg_dalia_are_of_the_seconds_of_their_windows(step, tmp_path):
+    ppg = pulse(64, step)[:, None]
+    ppg_dalia_files.write_subject(tmp_path, 1, float(SECONDS), BVP=ppg, label=labels(step))
+    window, label = shares(load_ppg_dalia(tmp_path))
+    np.testing.assert_allclose(window, label, atol=0.05)
+
+
+@pytest.mark.parametrize("step", [20.0, 27.0, 33.0])
+def test_labels_of_physionet_wrist_are_of_the_seconds_of_their_windows(step, tmp_path):
+    """By the mean interval: that of eight seconds is the share of each rate in them."""
+    wfdb = optional_library("tests", "wfdb")
+    ppg = pulse(256, step)
+    acc = np.random.default_rng(0).normal([0, 0, 9.8], 1.0, size=(len(ppg), 3))
+    beats = np.r_[np.arange(0, step, 60 / SLOW), np.arange(step, SECONDS, 60 / FAST)]
+    at, names = {"fs": 256, "write_dir": str(tmp_path)}, ["wrist_ppg", *ACC_CHANNELS["wide_range"]]
+    signals = {"p_signal": np.c_[ppg, acc], "units": ["mV", *["m/s^2"] * 3], "fmt": ["16"] * 4}
+    with quiet_library():
+        wfdb.wrsamp("s1_walk", **at, sig_name=names, **signals)
+        wfdb.wrann(
+            "s1_walk", "atr", np.rint(256 * beats[1:]).astype(int), ["N"] * len(beats[1:]), **at
+        )
+    window, label = shares(load_physionet_wrist(tmp_path, labels="mean_rr"))
+    np.testing.assert_allclose(window, label, atol=0.09)  # a beat more or less

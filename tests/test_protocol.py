@@ -210,6 +210,8 @@ def test_what_is_fitted_can_be_cloned_stored_and_tells_its_parameters(data):
     teacher = PulseTeacherRegressor(**SMALL, validation_fraction=RestOfBlock(BLOCKS))
     pipe = clone(paper_pipeline(teacher))
     pipe.fit(data.X[rows], data.y[rows], pulseteacherregressor__groups=data.groups[rows])
+    without_wrapper = make_pipeline(pipe[0].transformer_, pipe[1])
+    np.testing.assert_array_equal(without_wrapper.predict(data.X), pipe.predict(data.X))
     again = pickle.loads(pickle.dumps(pipe))
     np.testing.assert_array_equal(again.predict(data.X), pipe.predict(data.X))
     assert repr(LeaveOneSubjectOut(BLOCKS).validation) == f"RestOfBlock(blocks={BLOCKS})"

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pulsehr import HeartRateStream, HeartRateTracker, PPGWindower, Recording, load_pretrained
 from pulsehr._inference import run_network
-from pulsehr.datasets import make_recordings
+from pulsehr.datasets import load_empatica, load_folder, make_recordings
 
 SECONDS = 60
 
@@ -165,6 +165,29 @@ def test_every_model_gives_the_same_bits_as_on_the_recording(models, name):
     for packet in (0.25, 7.0, 100.0):
         stream = HeartRateStream(models[name], 64, 32, stride=1.0)
         assert_same(pushed(stream, ppg, acc, packet), expected)
+
+
+@pytest.mark.parametrize("name", ["ieee_spc_2015", "bami_gyro", "wesad_e4"])
+def test_real_recordings_stream_to_the_same_bits(models, pulsehr_data, name):
+    ppg, acc, rates = real_signals(pulsehr_data / name)
+    recording = Recording(ppg=ppg, ppg_rate=rates[0], acc=acc, acc_rate=rates[1])
+    stream = HeartRateStream(models["kalman"], *rates)
+    given_rates = []
+    seconds = np.arange(0, recording.duration + 0.7, 0.7)
+    borders = [(seconds * rate).round().astype(int) for rate in rates]
+    for (a, b), (c, d) in zip(*map(pairwise, borders), strict=True):
+        given_rates += stream.push(ppg=ppg[a:b], acc=acc[c:d])
+    assert_same(given_rates + stream.finish(), predicted(models["kalman"], recording))
+
+
+def real_signals(folder):
+    """Two minutes of the first recording of a folder."""
+    if folder.name == "wesad_e4":
+        recording = load_empatica(sorted(path for path in folder.iterdir() if path.is_dir())[0])
+    else:
+        recording = load_folder(folder).recordings[0]
+    signals = [np.array(signal.samples[: int(120 * signal.rate)]) for signal in recording.signals]
+    return *signals, [signal.rate for signal in recording.signals]
 
 
 def test_ppg_alone_and_a_pipeline_without_std_work(recording):

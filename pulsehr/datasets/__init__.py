@@ -8,6 +8,7 @@ from pulsehr.datasets.ieee_spc import load_ieee_spc
 from pulsehr.datasets.physionet_wrist import load_physionet_wrist
 from pulsehr.datasets.ppg_dalia import load_ppg_dalia
 from pulsehr.datasets.synthetic import make_recordings
+from pulsehr.datasets.wesad import load_wesad
 
 __all__ = [
     "HeartRateDataset",
@@ -18,5 +19,6 @@ __all__ = [
     "load_ieee_spc",
     "load_physionet_wrist",
     "load_ppg_dalia",
+    "load_wesad",
     "make_recordings",
 ]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import secrets
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -14,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pulsehr._writing import written_at_once
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -108,18 +108,13 @@ def _stored(who: str, path: Path) -> Arrays | None:
 
 
 def _write(who: str, path: Path, arrays: Arrays) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
+        with written_at_once(path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
-        os.replace(temporary, path)
     except OSError as error:
         warnings.warn(
             f"{who}: {path.name} could not be written to the cache {str(path.parent)!r} "
             f"({error.strerror or error}): the next load takes as long as this one",
             stacklevel=2,
         )
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -79,18 +79,26 @@ def dataset_from_recordings(recordings: Sequence[Recording]) -> HeartRateDataset
     """
     if len(recordings) == 0:
         raise ValueError("dataset_from_recordings: expected at least one recording, got none")
-    X = ReadingList(
-        reading for recording in recordings for reading in _labelled_readings(recording)
-    )
+    readings = [_labelled_readings(recording) for recording in recordings]
+    X = ReadingList(reading for of_recording in readings for reading in of_recording)
     _warn_of_gaps(recordings, X)
-    activity = [reading.recording.activity_at(reading.instant) for reading in X]
+    # whole recordings at once: a reading by itself takes longer than its samples take to load
+    instants = [np.array([reading.instant for reading in of_one]) for of_one in readings]
+    pairs = list(zip(recordings, instants, strict=True))
     return HeartRateDataset(
         X=X,
-        y=np.array([reading.heart_rate for reading in X], dtype=np.float64),
+        y=np.concatenate([_labels_at(recording, times) for recording, times in pairs]),
         groups=np.array([reading.subject for reading in X], dtype=np.str_),
-        activity=np.array(activity, dtype=np.str_),
+        activity=np.concatenate([recording.activity_at(times) for recording, times in pairs]),
         recordings=list(recordings),
     )
+
+
+def _labels_at(recording: Recording, instants: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the labels (bpm) at instants (s) of labels."""
+    times, labels = recording.heart_rate_times, recording.heart_rate
+    assert times is not None and labels is not None  # noqa: PT018 one fact: there are labels
+    return np.asarray(labels[np.searchsorted(times, instants - 1e-6)], dtype=np.float64)
 
 
 def _labelled_readings(recording: Recording) -> list[Reading]:
@@ -105,6 +113,8 @@ def _labelled_readings(recording: Recording) -> list[Reading]:
 
 
 def _warn_of_gaps(recordings: Sequence[Recording], X: Sequence[Reading]) -> None:
+    if not any(recording.gaps for recording in recordings):
+        return
     every = [len(r.labelled_readings(gaps="keep")) for r in recordings]
     left_out = [
         n - len(r.labelled_readings()) if r.gaps else 0

@@ -22,7 +22,7 @@ LABEL_WINDOW, LABEL_STRIDE = 8.0, 2.0
 RATE_RANGE = (35.0, 220.0)
 
 #: So are intervals that differ from the median of so many around them by more than these
-#: factors: a missed beat doubles an interval, a false one splits it.
+#: factors, and those beside a short one: a missed beat doubles an interval, a false one splits it.
 NEIGHBOURS, NEIGHBOUR_RANGE = 31, (0.6, 1.5)
 
 #: Fewer plausible intervals in a window, or a smaller share of its time in them, give no label.
@@ -110,10 +110,12 @@ def plausible_intervals(intervals: FloatArray) -> NDArray[np.bool_]:
     """Tell which intervals (s) between beats, shape (n,), have no missed or false beat in them."""
     if not len(intervals):
         return np.zeros(0, dtype=bool)
-    (low, high), (short, long) = RATE_RANGE, NEIGHBOUR_RANGE
+    (low, high), (shortest, longest) = RATE_RANGE, NEIGHBOUR_RANGE
     ratio = intervals / median_filter(intervals, NEIGHBOURS, mode="nearest")
     of_a_heart = (intervals >= 60 / high) & (intervals <= 60 / low)
-    return np.asarray(of_a_heart & (ratio >= short) & (ratio <= long))
+    short = np.pad(ratio < shortest, 1)
+    beside_short = short[:-2] | short[1:-1] | short[2:]  # the other part of what was split
+    return np.asarray(of_a_heart & ~beside_short & (ratio <= longest))
 
 
 def _enough(intervals: FloatArray) -> bool:

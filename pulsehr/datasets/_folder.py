@@ -9,12 +9,12 @@ from functools import partial, reduce
 from operator import add
 from pathlib import Path
 
-from pulsehr.datasets import bami, ieee_spc, ppg_dalia
+from pulsehr.datasets import bami, ieee_spc, physionet_wrist, ppg_dalia, wesad
 from pulsehr.datasets._dataset import HeartRateDataset
 from pulsehr.datasets._matlab import check_folder, find_files
 
 
-def _matlab_files(pattern: re.Pattern[str], root: Path) -> list[Path]:
+def _files(pattern: re.Pattern[str], root: Path) -> list[Path]:
     return list(find_files("load_folder", root, pattern).values())
 
 
@@ -22,11 +22,17 @@ def _matlab_files(pattern: re.Pattern[str], root: Path) -> list[Path]:
 LOADERS: dict[str, tuple[Callable[..., HeartRateDataset], Callable[[Path], list[Path]], str]] = {
     "IEEE SPC 2015": (
         ieee_spc.load_ieee_spc,
-        partial(_matlab_files, ieee_spc.SIGNAL_FILES),
+        partial(_files, ieee_spc.SIGNAL_FILES),
         ieee_spc.FILE_NAMES,
     ),
-    "BAMI": (bami.load_bami, partial(_matlab_files, bami.SIGNAL_FILES), bami.FILE_NAMES),
+    "BAMI": (bami.load_bami, partial(_files, bami.SIGNAL_FILES), bami.FILE_NAMES),
     "PPG-DaLiA": (ppg_dalia.load_ppg_dalia, ppg_dalia.find_subjects, ppg_dalia.FILE_NAMES),
+    "WESAD": (wesad.load_wesad, wesad.find_subjects, wesad.FILE_NAMES),
+    "Wrist PPG During Exercise": (
+        physionet_wrist.load_physionet_wrist,
+        partial(_files, physionet_wrist.HEADER_FILES),
+        physionet_wrist.FILE_NAMES,
+    ),
 }
 
 
@@ -36,8 +42,8 @@ def load_folder(folder: str | os.PathLike[str]) -> HeartRateDataset:
     Parameters
     ----------
     folder : str or path-like
-        Searched with all folders in it for the files of `load_ieee_spc`, `load_bami` and
-        `load_ppg_dalia`.
+        Searched with all folders in it for the files of `load_ieee_spc`, `load_bami`,
+        `load_ppg_dalia`, `load_wesad` and `load_physionet_wrist`.
 
     Returns
     -------

@@ -22,6 +22,9 @@ from pulsehr.datasets._pickle_names import (
     named,
 )
 
+#: Bytes read at once: lines of a file of protocol 0 are hundreds of megabytes long.
+BUFFER_BYTES = 1 << 18
+
 #: Containers within containers, and values altogether.
 MAX_DEPTH, MAX_VALUES = 32, 100_000
 
@@ -61,7 +64,7 @@ def read_pickle(who: str, path: Path, keep: Collection[str] | None = None) -> An
     size = os.stat(path).st_size
     if size == 0:
         raise ValueError(f"{who}: {path.name} is empty, expected a pickle: is the download whole?")
-    with path.open("rb") as stream:
+    with path.open("rb", buffering=BUFFER_BYTES) as stream:
         try:
             content = ArrayUnpickler(Instructions(stream, size)).load()
             return _Kept(stream, size, keep).plain(content, (), 0)

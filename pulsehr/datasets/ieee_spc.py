@@ -145,7 +145,8 @@ def _label_file(path: Path, root: Path) -> Path:
     else:
         name = f"{name.replace('TEST', 'True')}.mat"
     beside = path.with_name(name)
-    found = beside if beside.exists() else next(iter(sorted(root.rglob(name))), None)
+    elsewhere = filter(Path.is_file, sorted(root.rglob(name)))
+    found = beside if beside.is_file() else next(elsewhere, None)
     if found is None:
         raise FileNotFoundError(
             f"load_ieee_spc: {path.name} must come with its labels {name}, got none below "

@@ -93,10 +93,8 @@ def load_physionet_wrist(
     Notes
     -----
     Signals have 256 Hz; ECG and gyroscope are not kept, the acceleration is turned from m/s^2
-    into g. Beats come from the annotations (``.atr``). The label at t is the heart rate of
-    the RR intervals with their mid-point in [t - 8, t), every two seconds; windows with fewer
-    than four intervals, or with less than three quarters of their time in plausible ones, have
-    none. Plausible are 35 to 220 bpm and 0.6 to 1.5 times the median of the 31 intervals around.
+    into g. Beats come from the annotations (``.atr``); the label at t is made of those in
+    [t - 8, t) as in `load_wesad`.
 
     The PPG is very poor: report errors on it apart from those on other data sets. Open Data
     Commons Attribution License; cite [1]_ and PhysioNet.
@@ -168,7 +166,9 @@ def _read_signals(header: Path, channels: list[str]) -> tuple[NDArray[np.float64
     if record.units[record.sig_name.index(channels[1])] != "g":
         acc /= GRAVITY
     low, high = MEDIAN_RANGE
-    median = float(np.nanmedian(np.linalg.norm(acc, axis=1)))
+    lengths = np.linalg.norm(acc, axis=1)
+    known = np.isfinite(lengths)
+    median = float(np.median(lengths[known])) if known.any() else 0.0
     if not low <= median <= high:
         raise ValueError(
             f"{WHO}: {header.name} must have an acceleration in m/s^2 with gravity in it, got a "
@@ -224,7 +224,9 @@ def _read_beats(header: Path, rate: float) -> NDArray[np.float64]:
 def _check_size(path: Path) -> int:
     """Return the size (bytes) of a file that is there and no larger than those of the data set."""
     if not path.is_file():
-        raise FileNotFoundError(f"{WHO}: expected {path.name} in {str(path.parent)!r}, got none")
+        raise FileNotFoundError(
+            f"{WHO}: expected {path.name}, of a record in {str(path.parent)!r}, got no such file"
+        )
     size, most = path.stat().st_size, MAX_BYTES.get(path.suffix, MAX_BYTES[".dat"])
     if not 0 < size <= most:
         raise ValueError(f"{WHO}: {path.name} must have 1 to {most} bytes, got {size}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,22 @@ from numpy.typing import NDArray
 from pulsehr.datasets._cache import Arrays, through_cache
 from pulsehr.datasets._dataset import HeartRateDataset, dataset_from_recordings
 from pulsehr.datasets._matlab import check_folder
+from pulsehr.datasets._subject_files import (
+    SUBJECT_FILES,
+    check_subject,
+    ending_together,
+    find_subject_files,
+    numeric_columns,
+    subject_files,
+    value_at,
+)
 from pulsehr.datasets._unpickling import read_pickle
 from pulsehr.recordings import Recording
 
 WHO = "load_ppg_dalia"
 
-#: The folder of the download, and the file of a subject in a folder of its own.
+#: The folder of the download; each subject has a folder of its own in it.
 FOLDER = "PPG_FieldStudy"
-SUBJECT_FILE = re.compile(r"S([1-9]\d*)\.pkl")
 
 #: What the files are called, for errors.
 FILE_NAMES = f"{FOLDER}/S<k>/S<k>.pkl"
@@ -60,8 +67,8 @@ CUT_SHORT = "S6"
 #: More than this share of labels without signals, or of signals without labels, is another file.
 MAX_DISAGREEMENT = 0.1
 
-#: Signals may end this far apart (s) without a word.
-MAX_END_DIFFERENCE = 1.0
+#: What a file without activities most likely is.
+NO_ACTIVITY = ": WESAD, which has no activities, is read by load_wesad"
 
 
 def load_ppg_dalia(
@@ -123,7 +130,7 @@ def load_ppg_dalia(
     HeartRateDataset(64697 readings, 15 recordings, 15 subjects)
     """
     root = check_folder(WHO, folder)
-    files = find_subjects(root) or _by_subject(root.glob("S*/S*.pkl"))
+    files = find_subjects(root) or subject_files(WHO, root.glob(SUBJECT_FILES))
     if not files:
         raise ValueError(f"{WHO}: expected files {FILE_NAMES}, got none in {str(root)!r}")
     return dataset_from_recordings([_recording(path, cache) for path in files])
@@ -131,30 +138,14 @@ def load_ppg_dalia(
 
 def find_subjects(root: Path) -> list[Path]:
     """Return the files of the subjects in folders named as in the download, wherever they are."""
-    if root.resolve().name == FOLDER:
-        return _by_subject(root.glob("S*/S*.pkl"))
-    return _by_subject(root.rglob(f"{FOLDER}/S*/S*.pkl"))
-
-
-def _by_subject(paths: Any) -> list[Path]:
-    found: dict[int, Path] = {}
-    for path in sorted(paths):
-        match = SUBJECT_FILE.fullmatch(path.name)
-        if match is None or path.parent.name != path.stem:
-            continue
-        number = int(match[1])
-        if number in found:
-            raise ValueError(
-                f"{WHO}: expected each file once, got {path.name} in "
-                f"{str(found[number].parent)!r} and {str(path.parent)!r}"
-            )
-        found[number] = path
-    return [found[number] for number in sorted(found)]
+    return find_subject_files(WHO, root, FOLDER)
 
 
 def _recording(path: Path, cache: str | os.PathLike[str] | None) -> Recording:
     arrays = through_cache(WHO, cache, f"ppg_dalia_{path.stem}", path, _read)
-    ppg, acc = _ending_together(path, arrays["ppg"], arrays["acc"])
+    ppg, acc = ending_together(
+        WHO, path, (arrays["ppg"], arrays["acc"]), (PPG_RATE, ACC_RATE), MAX_DISAGREEMENT
+    )
     duration = min(len(ppg) / PPG_RATE, len(acc) / ACC_RATE)
     labels = _within(path, arrays["labels"], duration)
     codes = arrays["activity"]
@@ -181,14 +172,11 @@ def _recording(path: Path, cache: str | os.PathLike[str] | None) -> Recording:
 def _read(path: Path) -> Arrays:
     """Read the arrays of a recording from the pickle of a subject."""
     content = read_pickle(WHO, path, PLACES.values())
-    found = {name: _at(content, place) for name, place in PLACES.items()}
-    if found["subject"] != path.stem:
-        raise ValueError(
-            f"{WHO}: {path.name} must be of subject {path.stem!r}, got one that says it is of "
-            f"{str(found['subject'])[:20]!r}: was it renamed?"
-        )
+    found = {name: value_at(content, place) for name, place in PLACES.items()}
+    check_subject(WHO, path, found["subject"])
     for name, columns in (("ppg", 1), ("acc", 3), ("labels", 1), ("activity", 1)):
-        found[name] = _columns(path, PLACES[name], found[name], columns)
+        hint = NO_ACTIVITY if name == "activity" and found[name] is None else ""
+        found[name] = numeric_columns(WHO, path, PLACES[name], found[name], columns, hint)
     codes = found["activity"][:, 0]
     if not np.isin(codes, np.arange(len(ACTIVITIES))).all():
         raise ValueError(
@@ -200,44 +188,6 @@ def _read(path: Path) -> Arrays:
         "labels": found["labels"][:, 0].astype(np.float64),
         "activity": codes.astype(np.int8),
     }
-
-
-def _at(content: Any, place: str) -> Any:
-    for key in place.split("/"):
-        content = content.get(key) if isinstance(content, dict) else None
-    return content
-
-
-def _columns(path: Path, place: str, values: Any, columns: int) -> NDArray[Any]:
-    """Return a numeric array as (n, columns)."""
-    numeric = isinstance(values, np.ndarray) and values.dtype.kind in "fiu" and values.size > 0
-    if numeric and columns == 1 and values.ndim == 1:
-        values = values[:, None]
-    if not numeric or values.ndim != 2 or values.shape[1] != columns:
-        got = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else "none"
-        hint = ": WESAD, which has no activities, is read by load_wesad"
-        raise ValueError(
-            f"{WHO}: {path.name} must hold a numeric {place!r} (n, {columns}), got {got}"
-            f"{hint if place == PLACES['activity'] and values is None else ''}"
-        )
-    return np.asarray(values)
-
-
-def _ending_together(
-    path: Path, ppg: NDArray[Any], acc: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Cut the longer signal to the end of the other, if they end far apart."""
-    ends = len(ppg) / PPG_RATE, len(acc) / ACC_RATE
-    if abs(ends[0] - ends[1]) <= MAX_END_DIFFERENCE:
-        return ppg, acc
-    end = min(ends)
-    if end < (1 - MAX_DISAGREEMENT) * max(ends):
-        raise ValueError(
-            f"{WHO}: {path.name} must hold PPG at {PPG_RATE:g} Hz and acceleration at "
-            f"{ACC_RATE:g} Hz of the same time, got {ends[0]:g} s and {ends[1]:g} s"
-        )
-    _warn(path, f"PPG ends at {ends[0]:g} s, acceleration at {ends[1]:g} s: the rest is left out")
-    return ppg[: int(end * PPG_RATE)], acc[: int(end * ACC_RATE)]
 
 
 def _within(path: Path, labels: NDArray[Any], duration: float) -> NDArray[Any]:

@@ -38,7 +38,7 @@ def subject_content(n: int, seconds: float = 60.0, **changes: Any) -> dict[str, 
                 "TEMP": noise(4, 1),
             },
         },
-        "label": 70.0 + np.arange(n_labels) / 10,
+        "label": 70.0 + np.arange(n_labels) % 600 / 10,
         "activity": activity[:, None],
         "questionnaire": {
             "WEIGHT": 78.0,

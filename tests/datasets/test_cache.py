@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
-import subprocess
-import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pulsehr.datasets import _cache
 from pulsehr.datasets._cache import through_cache
+
+#: A user who owns nothing.
+NOBODY = 65534
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"
+)
+
+FORK = multiprocessing.get_context("fork")
 
 ARRAYS = {"ppg": np.arange(5000, dtype=np.float32), "labels": np.array([70.0, 71.5])}
 
@@ -140,12 +148,36 @@ def test_a_cache_that_cannot_be_written_is_told_and_the_load_succeeds(tmp_path, 
     assert reader.times == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write into every folder: run as a user")
-def test_a_folder_without_permission_is_told_and_the_load_succeeds(tmp_path, source, reader):
-    cache = tmp_path / "cache"
-    cache.mkdir(mode=0o500)
-    with pytest.warns(UserWarning, match="could not be written to the cache .*Permission denied"):
+@contextmanager
+def read_only(folder):
+    """Take the permission to write into a folder, which root has in any case."""
+    folder.chmod(0o555)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+def test_a_read_only_cache_is_read_and_what_cannot_be_written_is_told(reader):
+    with tempfile.TemporaryDirectory() as name:  # other users may not enter that of pytest
+        folder = Path(name)
+        folder.chmod(0o755)
+        cache, source = folder / "cache", folder / "S1.pkl"
+        source.write_bytes(b"something")
+        cache.mkdir()
+        message = r"it_S1\.npz could not be written to the cache .*Permission denied"
+        with read_only(cache), pytest.warns(UserWarning, match=message):
+            load(cache, source, reader)
+        assert list(cache.iterdir()) == []
         load(cache, source, reader)
+        with read_only(cache):
+            load(cache, source, reader)
+    assert reader.times == 2
 
 
 def test_a_disk_that_fills_leaves_no_half_of_a_file(tmp_path, source, reader):
@@ -164,36 +196,27 @@ def test_a_disk_that_fills_leaves_no_half_of_a_file(tmp_path, source, reader):
     assert reader.times == 2
 
 
-#: Writes over and over, as every load finds a source that changed; needs nothing but the module.
-WRITER = """
-import importlib.util, os, pathlib, sys, warnings
-import numpy as np
-warnings.simplefilter("error")
-module, cache, source, times = sys.argv[1:]
-spec = importlib.util.spec_from_file_location("cache", module)
-cache_module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cache_module)
-arrays = {"ppg": np.arange(5000, dtype=np.float32), "labels": np.array([70.0, 71.5])}
-print("ready", flush=True)
-for _ in range(int(times)):
-    os.utime(source)
-    got = cache_module.through_cache("me", cache, "it_S1", pathlib.Path(source), lambda _: arrays)
-    assert all(np.array_equal(got[name], arrays[name]) for name in arrays)
-"""
+def write_often(cache, source, times, begun):
+    """Write over and over, as every load finds a source that changed."""
+    begun.set()
+    for _ in range(times):
+        os.utime(source)
+        load(cache, source, Reader())
 
 
 def writer(cache, source, times):
-    command = [sys.executable, "-c", WRITER, _cache.__file__, str(cache), str(source), str(times)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout.readline() == b"ready\n"
+    begun = FORK.Event()
+    process = FORK.Process(target=write_often, args=(cache, source, times, begun))
+    process.start()
+    assert begun.wait(60)
     return process
 
 
 def test_two_processes_may_load_at_once(tmp_path, source):
     both = [writer(tmp_path / "cache", source, 100) for _ in range(2)]
     for process in both:
-        process.communicate(timeout=60)
-    assert [process.returncode for process in both] == [0, 0]
+        process.join(60)
+    assert [process.exitcode for process in both] == [0, 0]
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["it_S1.npz"]
 
 
@@ -202,5 +225,5 @@ def test_a_process_killed_while_it_writes_leaves_nothing_that_is_read(tmp_path, 
         process = writer(tmp_path / "cache", source, 1_000_000)
         time.sleep(0.003 * attempt)
         process.kill()
-        process.communicate(timeout=60)
+        process.join(60)
         load(tmp_path / "cache", source, Reader())

@@ -199,7 +199,7 @@ def test_a_folder_without_records_is_named(tmp_path):
 def test_a_missing_file_of_a_record_is_named(write, tmp_path, suffix):
     write()
     (tmp_path / f"s1_walk{suffix}").unlink()
-    with pytest.raises(FileNotFoundError, match=rf"expected s1_walk\{suffix} in"):
+    with pytest.raises(FileNotFoundError, match=rf"expected s1_walk\{suffix}, of a record in"):
         load_physionet_wrist(tmp_path)
 
 
@@ -248,7 +248,7 @@ def edited(text: str, old: str, new: str) -> str:
         (".dat 16 ", ".dat 16+100 ", "must store one sample at a time"),
         (".dat 16 ", ".dat 516 ", "must store one sample at a time"),
         ("wrist_ppg", "finger_ppg", "must have the channels"),
-        ("s1_walk.dat", "passwd", "expected passwd in"),
+        ("s1_walk.dat", "passwd", "expected passwd, of a record in"),
     ],
 )
 def test_a_header_that_tells_of_something_else_is_refused(write, tmp_path, old, new, message):
@@ -271,7 +271,9 @@ def test_damaged_bytes_are_refused_by_name_or_harmless(write, tmp_path, suffix):
         path.write_bytes(content[: rng.integers(1, len(whole) + 1)])
         try:
             load_physionet_wrist(tmp_path)
-        except (ValueError, FileNotFoundError) as error:
+        except FileNotFoundError as error:
+            assert "of a record in" in str(error)  # noqa: PT017
+        except ValueError as error:
             assert "s1_walk" in str(error)  # noqa: PT017
         except UserWarning as warning:
             assert "have no label" in str(warning)  # noqa: PT017

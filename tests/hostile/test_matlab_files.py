@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 import tracemalloc
 import zlib
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from pulsehr.datasets import load_bami, load_ieee_spc
+from pulsehr.datasets import load_ieee_spc
 from pulsehr.datasets._mat_file import MAX_NUMBERS, MAX_VARIABLES, read_variables
 
 SIG = np.random.default_rng(0).normal(size=(6, 3000))
@@ -240,10 +239,3 @@ def test_a_bomb_is_not_inflated(name, tmp_path):
     finally:
         tracemalloc.stop()
     assert peak < (3 * MAX_NUMBERS * 8 if name == "sig" else 1 << 20)
-
-
-def test_a_pipe_or_folder_with_the_name_of_a_file_is_passed_over(tmp_path):
-    os.mkfifo(tmp_path / "Subject_1.mat")
-    (tmp_path / "Subject_2.mat").mkdir()
-    with pytest.raises(ValueError, match=r"expected files .* got none below"):
-        load_bami(tmp_path)
