@@ -63,6 +63,11 @@ class LiveSamples:
         return self._values[start - self._first : max(start, stop) - self._first]
 
     @property
+    def held(self) -> NDArray[np.float32]:
+        """What is settled and not forgotten."""
+        return self._values[: self.front - self._first]
+
+    @property
     def signal(self) -> SensorSignal:
         """What is settled."""
         return SensorSignal(self.name, StoredSignal(self), self.rate, self.missing)
