@@ -89,6 +89,8 @@ class LiveSamples:
 
     def place(self, start: int, samples: NDArray[np.float32]) -> int:
         """Put a packet (n_samples, *axes) where it belongs; count what was there already."""
+        if len(samples) == 0:
+            return 0
         stop = start + len(samples)
         self._make_room(stop)
         skipped = min(max(self.front - start, 0), len(samples))

@@ -515,6 +515,14 @@ def test_after_the_end_nothing_is_taken_and_the_last_heart_rates_stay():
     assert HeartRateStream(pipeline(), 64, 32).finish() == []
 
 
+def test_a_packet_of_no_sample_changes_nothing():
+    ppg, acc = samples()
+    stream = HeartRateStream(pipeline(), 64, 32)
+    assert stream.push(ppg=[], ppg_start=3000) == []
+    recording = Recording(ppg=ppg, ppg_rate=64, acc=acc, acc_rate=32)
+    assert_same(pushed(stream, ppg, acc), predicted(stream.pipe, recording))
+
+
 def test_an_error_within_the_block_ends_nothing():
     stream = HeartRateStream(pipeline(), 64, 32)
     with pytest.raises(KeyError), stream:
