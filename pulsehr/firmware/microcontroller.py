@@ -159,7 +159,8 @@ class MicrocontrollerModel:
     def flash_bytes(self) -> int:
         """Bytes of flash on a Cortex-M4: weights, tables and code, as `footprint` measures them.
 
-        Of a pipeline, what init, push and heart_rate need; of a student alone, predict.
+        Of a pipeline, what init, push and heart_rate need, without skip, which no firmware has to
+        call; of a student alone, predict.
         """
         return self.footprint.flash_bytes
 

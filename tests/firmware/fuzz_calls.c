@@ -255,8 +255,8 @@ static void skip(stream *all, int with_ppg, int with_acc, int32_t n)
         status = hr_skip(all->tested, n);
     }
 #endif
-    if ((given[PPG] && awaits(all, PPG) && lead > HR_SLACK - 5) ||
-        (WITH_ACC && given[ACC] && awaits(all, ACC) && -lead > HR_SLACK - 5)) {
+    if (n > 0 && ((given[PPG] && awaits(all, PPG) && lead > HR_SLACK - 5) ||
+                  (WITH_ACC && given[ACC] && awaits(all, ACC) && -lead > HR_SLACK - 5))) {
         CHECK(status == HR_ERROR_AHEAD);
         CHECK(memcmp(&before, all->tested, sizeof before) == 0);
         return;

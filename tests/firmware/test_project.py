@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from exports import FRONTS, STRICT, call, exported
 
-from pulsehr import Recording
+from pulsehr import Reading, Recording
 from pulsehr.firmware.cortex_m import CORES
 
 MODELS = ["alone", *FRONTS]
@@ -46,6 +46,14 @@ def recorded(model):
         acc = {"acc": noise, "acc_rate": front.acc.rate}
     ppg = 50 * np.sin(2 * np.pi * 1.3 * seconds) + rng.normal(size=len(seconds)) + 5000
     return Recording(ppg=ppg, ppg_rate=front.ppg.rate, **acc)
+
+
+def without(recording, seconds):
+    """Return a recording without the samples of the PPG at some seconds."""
+    ppg = np.array(recording.ppg)
+    ppg[[round(t * recording.ppg_rate) for t in seconds]] = np.nan
+    acc = {} if recording.acc is None else {"acc": recording.acc, "acc_rate": recording.acc_rate}
+    return Recording(ppg=ppg, ppg_rate=recording.ppg_rate, **acc)
 
 
 # ------------------------------------------------------------------------------ what is there
@@ -163,15 +171,17 @@ def test_make_builds_the_example_and_tests(name, model_of, tmp_path, compiler, t
     assert check(made).endswith("self-test: as expected\n")
 
 
+@pytest.mark.parametrize("lost", [(), (0,), (1.01, 1.5)], ids=["whole", "start", "gap"])
 @pytest.mark.parametrize("name", FRONTS)
-def test_the_example_prints_what_predict_gives(name, model_of, tmp_path, compiler, tool):
+def test_the_example_prints_what_predict_gives(name, lost, model_of, tmp_path, compiler, tool):
     model = model_of(name)
     model.write(tmp_path)
-    recording = recorded(model)
+    recording = without(recorded(model), lost)
     counts = [array for array in model.samples(recording) if array is not None]
     files = ["ppg.csv", "acc.csv"][: len(counts)]
     for file, array in zip(files, counts, strict=True):
-        np.savetxt(tmp_path / file, array, fmt="%d", delimiter=",")
+        holed = np.ma.filled(array.astype(float), np.nan)
+        np.savetxt(tmp_path / file, holed, fmt="%.0f", delimiter=",")
     check(call([tool("make"), f"CC={compiler}"], tmp_path))
     printed = check(call(["build/hr_example", *files], tmp_path))
     rows = re.findall(r"^(\d+\.\d\d) s (\S+) bpm$", printed, re.M)
@@ -179,9 +189,10 @@ def test_the_example_prints_what_predict_gives(name, model_of, tmp_path, compile
     instants = (front.n_times + front.stride * np.arange(len(rows))) / front.sampling_rate
     assert len(rows) >= 3
     np.testing.assert_array_equal([float(seconds) for seconds, _ in rows], instants)
-    readings = [recording.readings(stride=instants[-1], window=t)[0] for t in instants]
+    readings = [Reading(recording, t) for t in instants]
     wanted = model.predict(readings)
     np.testing.assert_array_equal([float(bpm) for _, bpm in rows], wanted)
+    assert np.isnan(wanted).any() == bool(lost)
 
 
 def test_the_example_of_a_student_alone_takes_windows(model_of, tmp_path, compiler, tool):

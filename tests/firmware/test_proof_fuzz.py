@@ -21,8 +21,8 @@ FAULTS = {
     "a long gap loses the stride": ("acc", "far -= far % HR_STRIDE", "far -= far % 7"),
     "a refused sample leaves a trace": (
         "acc",
-        "return HR_ERROR_AHEAD",
-        "{ state->age = 1; return HR_ERROR_AHEAD; }",
+        "< -HR_SLACK)) {",
+        "< -HR_SLACK)) {\n        state->age = 1;",
     ),
     "a ring is one sample short": ("raw", "== length ? 0", "== length - 1 ? 0"),
     "a filter reads beyond its past": ("bandpass", "i < HR_PPG_PAST; ++i", "i <= HR_PPG_PAST; ++i"),

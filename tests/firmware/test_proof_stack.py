@@ -8,7 +8,7 @@ from emitted import FRONTS, PIPELINES, emitted, public_headers
 from pulsehr.firmware.cortex_m import cross_compile, link_image, run_image, support_files
 from pulsehr.firmware.cortex_m_footprint import stack_bytes
 
-#: Bytes that no call may need, at -O2: of samples, and of heart rates.
+#: Bytes that no call may need, at -O2: of samples, given or missing, and of heart rates.
 MOST_OF_A_PUSH, MOST_OF_A_RUN = 256, 640
 
 #: What is painted below the stack of `main`.
@@ -81,9 +81,17 @@ STREAM = """
     for (int32_t i = 0; i < 1200; ++i) {
         int status = 0;
 
-        MEASURE(push, status |= hr_push_ppg(&state, i * 7919 % 1000 * 5000));
+        if (i % 500 == 499) {
+            MEASURE(push, status |= hr_skip_ppg(&state, 1));
+        } else {
+            MEASURE(push, status |= hr_push_ppg(&state, i * 7919 % 1000 * 5000));
+        }
 #if HR_ACC_FACTOR > 0
-        MEASURE(push, status |= hr_push_acc(&state, (int16_t)i, (int16_t)-i, 1));
+        if (i % 400 == 399) {
+            MEASURE(push, status |= hr_skip_acc(&state, 1));
+        } else {
+            MEASURE(push, status |= hr_push_acc(&state, (int16_t)i, (int16_t)-i, 1));
+        }
 #endif
         if (status > 0) {
             MEASURE(heart_rate, hr_heart_rate(&state, &bpm_q8));
@@ -101,7 +109,7 @@ STREAM = """
 def bounds_of(name, objects) -> dict[str, int]:
     roots = ["predict"] if name == "student" else ["predict", "init", "push", "heart_rate"]
     with_acc = name != "student" and emitted(name).front_end.acc is not None
-    pushes = ["push_ppg", "push_acc"] if with_acc else ["push_ppg"]
+    pushes = ["push_ppg", "skip_ppg"] + (["push_acc", "skip_acc"] if with_acc else [])
     return {
         root: max(
             stack_bytes(objects, f"hr_{function}")

@@ -504,8 +504,8 @@ int pulsehr_push(pulsehr_state *state, int32_t ppg)
 
 #if PULSEHR_PPG_FACTOR > 1 || PULSEHR_ACC_FACTOR > 1
 /*
- * Pass over n missing samples of a sensor with a filter; return how many rows they hold. The next row
- * is taken `wait - taps` samples from here; `wait` is negative until the next sample comes.
+ * Pass over n missing samples of a sensor with a filter; return how many rows they hold. The next
+ * row is taken `wait - taps` samples from here; `wait` is negative until the next sample comes.
  */
 static int32_t pulsehr_missing_rows(int32_t *wait, int32_t n, int32_t taps, int32_t factor)
 {
@@ -594,8 +594,8 @@ int pulsehr_hold_ppg(pulsehr_state *state)
         const uint32_t missing = wait > PULSEHR_PPG_TAPS - PULSEHR_PPG_FACTOR ? 1 : 0;
 
         if (missing == 0) {
-            for (int32_t i = PULSEHR_PPG_PAST - wait; i < PULSEHR_PPG_PAST; ++i) {
-                state->ppg_past[i] = state->ppg_past[i - 1];
+            for (int32_t i = PULSEHR_PPG_PAST - 1 - wait; i + 1 < PULSEHR_PPG_PAST; ++i) {
+                state->ppg_past[i + 1] = state->ppg_past[i];
             }
             pulsehr_decimate_ppg(state);
         }
@@ -638,8 +638,8 @@ int pulsehr_hold_acc(pulsehr_state *state)
         const uint32_t missing = wait > PULSEHR_ACC_TAPS - PULSEHR_ACC_FACTOR ? 1 : 0;
 
         if (missing == 0) {
-            for (int32_t i = PULSEHR_ACC_PAST - wait; i < PULSEHR_ACC_PAST; ++i) {
-                memcpy(state->acc_past[i], state->acc_past[i - 1], sizeof state->acc_past[0]);
+            for (int32_t i = PULSEHR_ACC_PAST - 1 - wait; i + 1 < PULSEHR_ACC_PAST; ++i) {
+                memcpy(state->acc_past[i + 1], state->acc_past[i], sizeof state->acc_past[0]);
             }
             pulsehr_decimate_acc(state, NULL);
         }
@@ -673,7 +673,8 @@ static int pulsehr_pass_acc(pulsehr_state *state, int32_t n)
  * Whether n samples may be skipped: by neither sensor if it is so far ahead that its ring has no
  * place for rows that await samples, or that the rows between both could not be counted.
  */
-static int pulsehr_may_skip(const pulsehr_state *state, int32_t n, int32_t with_ppg, int32_t with_acc)
+static int pulsehr_may_skip(
+    const pulsehr_state *state, int32_t n, int32_t with_ppg, int32_t with_acc)
 {
     if (state == NULL) {
         return PULSEHR_ERROR_NULL;
@@ -685,16 +686,19 @@ static int pulsehr_may_skip(const pulsehr_state *state, int32_t n, int32_t with_
     const int32_t ahead = with_ppg != 0 && state->lead > 0   ? state->lead
                           : with_acc != 0 && state->lead < 0 ? -state->lead
                                                              : 0;
-    int awaits = 0;
+    int32_t most = INT32_MAX - PULSEHR_SLACK - (n > 0 ? n : 0);
 
 #if PULSEHR_PPG_FACTOR > 1
-    awaits = state->lead > 0 ? pulsehr_awaits(state->ppg_wait, PULSEHR_PPG_TAPS) : awaits;
+    if (state->lead > 0 && pulsehr_awaits(state->ppg_wait, PULSEHR_PPG_TAPS)) {
+        most = PULSEHR_SLACK - PULSEHR_AWAITING;
+    }
 #endif
 #if PULSEHR_ACC_FACTOR > 1
-    awaits = state->lead < 0 ? pulsehr_awaits(state->acc_wait, PULSEHR_ACC_TAPS) : awaits;
+    if (state->lead < 0 && pulsehr_awaits(state->acc_wait, PULSEHR_ACC_TAPS)) {
+        most = PULSEHR_SLACK - PULSEHR_AWAITING;
+    }
 #endif
-    if ((awaits != 0 && ahead > PULSEHR_SLACK - PULSEHR_AWAITING) ||
-        (ahead > 0 && n > INT32_MAX - PULSEHR_SLACK - ahead)) {
+    if (n > 0 && ahead > 0 && ahead > most) {
         return PULSEHR_ERROR_AHEAD;
     }
 #endif

@@ -17,11 +17,12 @@ int @prefix@_init(@prefix@_state *state);
 @pushes@
 
 /*
- * Say that the next n samples of the PPG@clause_acc@ are missing; none is if n is 0 or less.
+ * Say that samples of the PPG@clause_acc@ are missing:
+ * the next n, or none if n is 0 or less.
  *
  * After a gap filters begin as at the start. No heart rate is estimated of a window in which a
- * sample is missing. Windows that end up to five rows before a gap may be complete once it is known:
- * skip its first sample by itself, and estimate, if no heart rate shall be lost.
+ * sample is missing. Windows that end up to five rows before a gap may be complete once it is
+ * known: skip its first sample by itself, and estimate, if no heart rate shall be lost.
  *
  * Returns what a push would@clause_far@.
  */

@@ -5,7 +5,8 @@
  *     @prefix@_example PPG@example_acc@
  *
  * PPG: a file of counts at @ppg_rate@ Hz, one on each line.
-@example_acc_note@ */
+@example_acc_note@ * A line that begins with nan is a sample that is missing.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,9 +35,12 @@ typedef struct {
     long line;
 } input;
 
-enum { AT_END = -100, UNREADABLE = -101 };
+enum { AT_END = -100, UNREADABLE = -101, MISSING = -102 };
 
-/* Read a line of `n` numbers from -limit - 1 to limit. Returns @upper@_OK, AT_END or UNREADABLE. */
+/*
+ * Read a line of `n` numbers from -limit - 1 to limit. Returns @upper@_OK, AT_END, MISSING or
+ * UNREADABLE.
+ */
 static int read_line(input *from, int n, int32_t limit, int32_t *counts)
 {
     char line[128];
@@ -46,6 +50,9 @@ static int read_line(input *from, int n, int32_t limit, int32_t *counts)
         return AT_END;
     }
     ++from->line;
+    if (strncmp(line, "nan", 3) == 0) {
+        return MISSING;
+    }
     for (int k = 0; k < n; ++k) {
         char *after;
         const long long count = strtoll(at, &after, 10);
@@ -71,6 +78,9 @@ static int push_acc(@prefix@_state *state, input *acc)
     int32_t xyz[3];
     const int status = read_line(acc, 3, INT16_MAX, xyz);
 
+    if (status == MISSING) {
+        return @prefix@_skip_acc(state, 1);
+    }
     return status != @upper@_OK
                ? status
                : @prefix@_push_acc(state, (int16_t)xyz[0], (int16_t)xyz[1], (int16_t)xyz[2]);
@@ -82,6 +92,9 @@ static int push_ppg(@prefix@_state *state, input *ppg)
     int32_t count;
     const int status = read_line(ppg, 1, INT32_MAX, &count);
 
+    if (status == MISSING) {
+        return @prefix@_skip_ppg(state, 1);
+    }
     return status != @upper@_OK ? status : @prefix@_push_ppg(state, count);
 }
 
@@ -131,6 +144,10 @@ int main(int argc, char **argv)
             if (status == @upper@_OK) {
                 printf("%.2f s %.11g bpm\n", seconds, bpm_q8 / 256.0);
                 ++n;
+            } else if (status == @upper@_ERROR_GAP) {
+                printf("%.2f s nan bpm\n", seconds);
+                ++n;
+                status = @upper@_OK;
             }
         }
     }
