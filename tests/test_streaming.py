@@ -104,7 +104,7 @@ def packets(draw, n_samples, rate):
     ],
     ids=["default", "bandpass", "without filter", "reflect"],
 )
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_packets_in_any_order_give_what_the_recording_gives(data, parameters, rates):
     ppg, acc = samples(40, *rates)
