@@ -295,18 +295,23 @@ static int over_gap(const stream *all)
     return 0;
 }
 
-/* More samples than are kept here; then the stream starts anew. */
+static int is_taken_or_ahead(int status)
+{
+    return status == HR_OK || status == HR_READY || status == HR_ERROR_AHEAD;
+}
+
+/* More samples than are kept here, all that can be skipped at once if `n` is odd; then the stream
+   starts anew. */
 static void skip_far(stream *all, uint32_t n)
 {
-    const int32_t far = (int32_t)(n & 0x7FFFFFFFu);
+    const int32_t far = (n & 1u) != 0 ? INT32_MAX : (int32_t)(n & 0x7FFFFFFFu);
 
     for (int k = 0; k < 3; ++k) {
-        int status = hr_skip_ppg(all->tested, far);
-
-        CHECK(status == HR_OK || status == HR_READY || status == HR_ERROR_AHEAD);
+        CHECK(is_taken_or_ahead(hr_skip_ppg(all->tested, far)));
+        CHECK(is_taken_or_ahead(hr_push_ppg(all->tested, far)));
 #if WITH_ACC
-        status = hr_skip_acc(all->tested, INT32_MAX - (far >> 3));
-        CHECK(status == HR_OK || status == HR_READY || status == HR_ERROR_AHEAD);
+        CHECK(is_taken_or_ahead(hr_skip_acc(all->tested, INT32_MAX - (far >> 3))));
+        CHECK(is_taken_or_ahead(hr_push_acc(all->tested, 1, 2, 3)));
 #endif
     }
     start(all);
@@ -580,10 +585,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             }
             break;
         default:
-            if (WITH_ACC && SAME_RATE) {
-                push(&all, &ppg, acc);
-            } else if (what & 0x40) {
+            if (what & 0x40) {
                 skip_far(&all, (uint32_t)ppg);
+            } else if (WITH_ACC && SAME_RATE) {
+                push(&all, &ppg, acc);
             }
             break;
         }

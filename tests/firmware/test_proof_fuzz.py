@@ -21,8 +21,13 @@ FAULTS = {
     "a long gap loses the stride": ("acc", "far -= far % HR_STRIDE", "far -= far % 7"),
     "a refused sample leaves a trace": (
         "acc",
-        "< -HR_SLACK)) {",
-        "< -HR_SLACK)) {\n        state->age = 1;",
+        "< -HR_SLACK - step)) {",
+        "< -HR_SLACK - step)) {\n        state->age = 1;",
+    ),
+    "a lead of all rows overflows": (
+        "raw",
+        "lead > HR_SLACK - step",
+        "lead + step > HR_SLACK",
     ),
     "a ring is one sample short": ("raw", "== length ? 0", "== length - 1 ? 0"),
     "a filter reads beyond its past": ("bandpass", "i < HR_PPG_PAST; ++i", "i <= HR_PPG_PAST; ++i"),
