@@ -10,6 +10,7 @@ from typing import Any
 
 from accuracy_folds import Configuration, Settings
 from accuracy_peers import MiniRocketRegressor, NeuroKitRegressor
+from accuracy_sources import AS_SHIPPED, UNLABELLED
 from numpy.typing import NDArray
 from pretrained_recipes import STUDENT, TEACHER, WINDOW
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -114,6 +115,15 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "student distilled, feature": Configuration(
         lambda settings: new_student(settings, relation="feature"), teacher="teacher"
     ),
+    "student distilled, unlabelled": Configuration(
+        lambda settings: new_student(settings, relation="none"),
+        teacher="teacher",
+        sources=UNLABELLED,
+    ),
+    "student, as shipped": Configuration(new_student, sources=AS_SHIPPED),
+    "paper student, as shipped": Configuration(
+        lambda settings: new_student(settings, network="paper"), sources=AS_SHIPPED
+    ),
     "student, PPG alone": Configuration(
         lambda settings: without_acceleration(new_student(settings))
     ),
@@ -134,6 +144,12 @@ GAINS: list[tuple[str, str]] = [
     ("student distilled", "student"),
     ("student distilled, distance+angle", "student"),
     ("student distilled, feature", "student"),
+    ("student distilled, distance+angle", "student distilled"),
+    ("student distilled, feature", "student distilled"),
+    ("student distilled, unlabelled", "student"),
+    ("student distilled, unlabelled", "student distilled"),
+    ("student, as shipped", "student"),
+    ("student, as shipped", "paper student, as shipped"),
     ("student distilled", "paper student distilled"),
     ("student distilled", "paper teacher"),
     ("teacher", "paper teacher"),
