@@ -19,17 +19,6 @@ from sklearn.preprocessing import FunctionTransformer
 from pulsehr import DistilledStudentRegressor, PPGWindower, PulseTeacherRegressor
 from pulsehr.baselines import MotionAwareSpectralRegressor, SpectralPeakRegressor
 
-#: What may differ on another device: sign and noise of the PPG, scale and direction of the
-#: acceleration, rhythms of motion.
-OTHER_DEVICES = {
-    "stretch": 0.3,
-    "cadence": 0.5,
-    "rotate": 1.0,
-    "gain": 0.3,
-    "noise": 0.5,
-    "polarity": 0.5,
-}
-
 #: Band-pass (Hz) of the PPG before a search for its highest peak.
 BANDPASS = (0.4, 4.0)
 
@@ -132,9 +121,6 @@ CONFIGURATIONS: dict[str, Configuration] = {
         sources=UNLABELLED,
     ),
     "student, as shipped": Configuration(new_student, sources=AS_SHIPPED),
-    "student, for other devices": Configuration(
-        lambda settings: new_student(settings, augmentation=OTHER_DEVICES), sources=AS_SHIPPED
-    ),
     "paper student, as shipped": Configuration(
         lambda settings: new_student(settings, network="paper"), sources=AS_SHIPPED
     ),
@@ -164,7 +150,6 @@ GAINS: list[tuple[str, str]] = [
     ("student distilled, unlabelled", "student distilled"),
     ("student, as shipped", "student"),
     ("student, as shipped", "paper student, as shipped"),
-    ("student, for other devices", "student, as shipped"),
     ("student distilled", "paper student distilled"),
     ("student distilled", "paper teacher"),
     ("teacher", "paper teacher"),
