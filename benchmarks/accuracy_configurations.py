@@ -10,7 +10,7 @@ from typing import Any
 
 from accuracy_folds import Configuration, Settings
 from accuracy_peers import MiniRocketRegressor, NeuroKitRegressor
-from accuracy_sources import AS_SHIPPED, UNLABELLED
+from accuracy_sources import ALL_CHANNELS, AS_SHIPPED, UNLABELLED
 from numpy.typing import NDArray
 from pretrained_recipes import STUDENT, TEACHER, WINDOW
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -121,8 +121,9 @@ CONFIGURATIONS: dict[str, Configuration] = {
         sources=UNLABELLED,
     ),
     "student, as shipped": Configuration(new_student, sources=AS_SHIPPED),
-    "paper student, as shipped": Configuration(
-        lambda settings: new_student(settings, network="paper"), sources=AS_SHIPPED
+    "student, all channels": Configuration(new_student, sources=ALL_CHANNELS),
+    "paper student, all channels": Configuration(
+        lambda settings: new_student(settings, network="paper"), sources=ALL_CHANNELS
     ),
     "student, PPG alone": Configuration(
         lambda settings: without_acceleration(new_student(settings))
@@ -149,7 +150,8 @@ GAINS: list[tuple[str, str]] = [
     ("student distilled, unlabelled", "student"),
     ("student distilled, unlabelled", "student distilled"),
     ("student, as shipped", "student"),
-    ("student, as shipped", "paper student, as shipped"),
+    ("student, all channels", "student"),
+    ("student, all channels", "paper student, all channels"),
     ("student distilled", "paper student distilled"),
     ("student distilled", "paper teacher"),
     ("teacher", "paper teacher"),

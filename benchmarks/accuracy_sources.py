@@ -1,4 +1,4 @@
-"""Rows that train beside the first PPG channel: those of the shipped models, and unlabelled ones.
+"""What may train beside the first PPG channel: other channels, all of the shipped models, no labels.
 
 Subjects that test never train: not by another of their channels, nor played at another speed.
 """
@@ -23,7 +23,7 @@ from pulsehr.datasets import HeartRateDataset
 STRIDE = 16.0
 
 #: What `load_sources` gives.
-AS_SHIPPED, UNLABELLED = "as shipped", "unlabelled"
+AS_SHIPPED, ALL_CHANNELS, UNLABELLED = "as shipped", "all channels", "unlabelled"
 
 
 class Training(NamedTuple):
@@ -52,11 +52,16 @@ def load_sources(
     -------
     dict of str to list of Source
         "as shipped": all that trains the models that come with the package, with the same seed;
+        "all channels": of these the labelled recordings alone, at their own speed;
         "unlabelled": `data`, and a reading in 16 s of all E4 recordings, whose heart rate is NaN.
     """
     options = [str(folder), "--resting", str(resting)]
     shipped = train_pretrained.sources(train_pretrained.parse(options))
-    return {AS_SHIPPED: shipped, UNLABELLED: [own(data), unlabelled(shipped[-1])]}
+    return {
+        AS_SHIPPED: shipped,
+        ALL_CHANNELS: [source for source in shipped if source.labelled],
+        UNLABELLED: [own(data), unlabelled(shipped[-1])],
+    }
 
 
 def own(data: HeartRateDataset) -> Source:

@@ -56,7 +56,11 @@ def sources(data):
         Source("faster", faster.X, faster.y, faster.groups, labelled=False),
         made_up,
     ]
-    return {more.AS_SHIPPED: shipped, more.UNLABELLED: [first, more.unlabelled(made_up)]}
+    return {
+        more.AS_SHIPPED: shipped,
+        more.ALL_CHANNELS: shipped[:2],
+        more.UNLABELLED: [first, more.unlabelled(made_up)],
+    }
 
 
 class SaysSeventy:
@@ -79,7 +83,7 @@ def training(sources, data, split, seed=0):
     return more.training(sources, data, split.train, regressor, SaysSeventy())
 
 
-@pytest.mark.parametrize("kind", [more.AS_SHIPPED, more.UNLABELLED])
+@pytest.mark.parametrize("kind", [more.AS_SHIPPED, more.ALL_CHANNELS, more.UNLABELLED])
 @pytest.mark.parametrize("name", folds.SPLITS)
 def test_no_source_trains_on_a_subject_that_does_not_train(data, sources, name, kind):
     for split in folds.SPLITS[name](data):
