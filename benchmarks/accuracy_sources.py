@@ -1,4 +1,4 @@
-"""What may train beside the first PPG channel: other channels, all of the shipped models, no labels.
+"""What may train beside the first PPG channel: other channels, other recordings, no labels.
 
 Subjects that test never train: not by another of their channels, nor played at another speed.
 """
