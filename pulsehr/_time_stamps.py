@@ -32,6 +32,10 @@ RATE_RANGE = (5.0, 2000.0)
 #: Share of steps that may be shorter than half a sample, and longer than `LOST`.
 MAX_SHORT_SHARE, MAX_LONG_SHARE = 0.05, 0.2
 
+#: Rows that are out of order and, sorted, nearer than this (in samples) are of two clocks: those of
+#: one that was set back lie at most half a sample from the others.
+HALF = 0.51
+
 #: Samples of the grid per row: with more, a stamp is wrong or a table holds several recordings.
 MAX_SPARSITY = 20
 
@@ -147,7 +151,7 @@ def sorted_rows(who: str, stamps: NDArray[np.float64], values: NDArray[np.float6
     once = np.concatenate([[True], ~again])[: len(stamps)]
     rows = Rows(stamps[once], values[once], int(again.sum()))
     steps = np.diff(rows.stamps)
-    if not in_order and len(steps) and steps.min() < 0.5 * np.median(steps):
+    if not in_order and len(steps) and steps.min() <= HALF * np.median(steps):
         raise ValueError(
             f"{who}: expected time stamps in order, or of rows that were shuffled, got stamps out "
             f"of order that are {steps.min() * 1e3:.3g} ms apart when sorted: the clock was set "

@@ -200,6 +200,14 @@ def test_stamps_rounded_so_much_that_samples_may_be_lost_are_refused(rate, resol
         Recording.from_frame(frame, acc=None)
 
 
+def test_a_clock_set_back_by_half_a_sample_more_is_refused():
+    seconds = np.arange(640) / 64
+    seconds[300:] -= 2.5 / 64
+    frame = pd.DataFrame({"time": seconds, "ppg": np.sin(seconds)})
+    with pytest.raises(ValueError, match="the clock was set back"):
+        Recording.from_frame(frame, acc=None)
+
+
 def test_a_clock_of_its_own_is_measured_not_rounded_away():
     frame = table(64 * 600, 63.9213, acc=False)
     recording = Recording.from_frame(frame, acc=None)
