@@ -94,10 +94,13 @@ def read_only(array: Any, original: Any) -> Any:
 
 def _numbers(who: str, value: Any, dtype: type) -> FloatArray:
     """Convert to numbers; masked samples count as missing."""
-    array = np.ma.filled(value, np.nan) if np.ma.is_masked(value) else np.asarray(value)
+    array = np.asarray(value)
     _check_kind(who, value, array)
     with np.errstate(over="ignore"):
-        return array.astype(dtype, copy=False)
+        numbers: FloatArray = array.astype(dtype, copy=False)
+    if not np.ma.is_masked(value):
+        return numbers
+    return np.where(np.ma.getmaskarray(value), dtype(np.nan), numbers)
 
 
 def _warn_of_rounding(who: str, value: Any, signal: Any) -> None:

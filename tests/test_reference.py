@@ -40,7 +40,7 @@ def test_the_offset_is_added_to_the_times_of_the_log(bare):
     assert labelled.heart_rate == pytest.approx(80 + labelled.heart_rate_times - 3.5 - 3.0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(offset=st.floats(-30, 30), window=st.sampled_from([4.0, 8.0, 10.5]))
 def test_shifting_the_log_and_the_offset_the_other_way_changes_nothing(offset, window):
     bare = Recording(ppg=np.sin(np.arange(1920) / 5), ppg_rate=64)
