@@ -289,7 +289,9 @@ def test_acceleration_has_the_unit_that_is_named(unit, factor):
 def test_acceleration_that_is_far_from_one_g_is_told():
     with pytest.warns(RepairedDataWarning, match=r"median length of 0\.1 g.*in 'm/s\^2', and with"):
         Recording.from_frame(table(640, 64.0), acc_unit="m/s^2")
-    with pytest.warns(UserWarning, match="divide m/s"):
+    with pytest.warns(
+        UserWarning, match=r"divide m/s\^2 by 9.81.* or tell from_frame their acc_un"
+    ):
         Recording.from_frame(table(640, 64.0).mul({"time": 1, "ppg": 1} | dict.fromkeys(ACC, 9.8)))
 
 
@@ -353,6 +355,10 @@ TIMES = np.arange(640) / 64
     ("frame", "options", "message"),
     [
         (changed().drop(columns="ppg"), {}, "expected a column 'ppg', got ['time', 'acc_x'"),
+        (changed().drop(columns="ppg"), {}, "'acc_y', 'acc_z']: name it with ppg="),
+        (changed().drop(columns="acc_y"), {}, "a column 'acc_y', got ['time', 'ppg', 'acc_x',"),
+        (changed().drop(columns="acc_y"), {}, "or take acc=None"),
+        (changed(), {"acc_frame": {"t": TIMES}}, "pass their own table as acc_frame="),
         (changed().drop(columns="time"), {}, "expected time stamps in a column 'time'"),
         (changed(), {"time_unit": "min"}, "time_unit must be one of ['s', 'ms', 'us', 'ns']"),
         (changed(), {"acc_unit": "ms2"}, "acc_unit must be one of ['g', 'mg', 'm/s^2'] or the"),
