@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from pulsehr._signals import finite
 from pulsehr.baselines import MotionAwareSpectralRegressor
+from pulsehr.datasets._ecg import plausible_intervals
 from pulsehr.exceptions import RepairedDataWarning
 from pulsehr.recordings import HEART_RATE_RANGE, Recording, is_number
 from pulsehr.windows import PPGWindower
@@ -138,8 +139,9 @@ def with_reference(
     -----
     RepairedDataWarning
         If entries are no heart rate (20 to 250 bpm; belts without contact log 0) or no
-        interval (0.27 to 1.5 s) and count as not there, or holes in the log cost more than
-        1 % of the labels.
+        interval (0.27 to 1.5 s, and neither a missed nor a false beat by those around, as
+        `pulsehr.datasets.load_wesad` tells them) and count as not there, or holes in the log
+        cost more than 1 % of the labels.
 
     Examples
     --------
@@ -325,6 +327,13 @@ class _Log:
                 f"{who}: {name} must lie within {low:g} to {high:g}, got a median of "
                 f"{np.median(values):g}: is it in {unit}?"
             )
+        if rr is not None:
+            plausible &= plausible_intervals(values)
+            if not plausible.any():
+                raise ValueError(
+                    f"{who}: rr must be intervals between successive beats, got none beside which "
+                    f"there is no missed or false beat: is an interval missing every other time?"
+                )
         when, values = when[plausible], values[plausible]
         if rr is not None:
             when = when - values / 2

@@ -31,7 +31,7 @@ def expected(frame):
     return frame["ppg"].to_numpy(np.float32), frame[list(ACC)].to_numpy(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n=st.integers(40, 700),
     rate=st.sampled_from([25.0, 32.0, 50.0, 64.0, 100.0, 125.0, 128.0, 256.0, 29.97, 51.2]),
@@ -49,7 +49,7 @@ def test_a_regular_table_is_the_recording_of_its_columns(n, rate, start):
     assert report.start == pytest.approx(start, abs=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n=st.integers(100, 700),
     rate=st.sampled_from([25.0, 64.0, 100.0]),
@@ -67,7 +67,7 @@ def test_lost_rows_are_missing_samples_and_nothing_else_changes(n, rate, lost):
     assert report.ppg.n_missing == len(lost)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), n=st.integers(40, 400))
 def test_shuffled_rows_give_the_same_recording(seed, n):
     frame = table(n)
@@ -77,7 +77,7 @@ def test_shuffled_rows_give_the_same_recording(seed, n):
     assert np.array_equal(one.acc, other.acc)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore::pulsehr.exceptions.RepairedDataWarning")
 def test_every_sample_is_where_it_was_measured_whatever_the_stamps(data):
@@ -190,6 +190,22 @@ def test_stamps_rounded_to_milliseconds_tell_the_true_rate_and_move_no_sample():
     assert recording.ppg_rate == 64  # where the median step says 62.5 Hz
     assert np.array_equal(recording.ppg, frame["ppg"].to_numpy(np.float32))
     assert report.ppg.jitter < 0.001
+
+
+@pytest.mark.parametrize(("rate", "resolution"), [(80.0, 0.01), (416.0, 1 / 1024), (40.0, 0.02)])
+def test_stamps_rounded_so_much_that_samples_may_be_lost_are_refused(rate, resolution):
+    seconds = np.floor(np.arange(2400) / rate / resolution + 1e-9) * resolution
+    frame = pd.DataFrame({"time": seconds, "ppg": np.sin(np.arange(2400))})
+    with pytest.raises(ValueError, match=r"expected one sampling rate.*or rounded too much"):
+        Recording.from_frame(frame, acc=None)
+
+
+def test_a_clock_set_back_by_half_a_sample_more_is_refused():
+    seconds = np.arange(640) / 64
+    seconds[300:] -= 2.5 / 64
+    frame = pd.DataFrame({"time": seconds, "ppg": np.sin(seconds)})
+    with pytest.raises(ValueError, match="the clock was set back"):
+        Recording.from_frame(frame, acc=None)
 
 
 def test_a_clock_of_its_own_is_measured_not_rounded_away():
@@ -365,7 +381,7 @@ TIMES = np.arange(640) / 64
         (
             changed(time=np.arange(640) // 3 * 3 / 64 + np.arange(640) % 3 * 0.001),
             {},
-            "of the steps longer than 1.5 of it: are the stamps those of packets?",
+            "of the steps longer than 1.5 of it: are the stamps those of packets, or rounded",
         ),
         (changed(time=np.where(TIMES < 9, TIMES, 3e8)).iloc[:577], {}, "after 8.98438 s: cut the"),
         (changed(time=np.where(TIMES < 9, TIMES, np.inf)), {}, "got 64 without: drop those rows"),

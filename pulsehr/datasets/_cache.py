@@ -91,8 +91,9 @@ def _stored(who: str, path: Path) -> Arrays | None:
     """Return the arrays of a file in the cache; None if there is none, or not a whole one."""
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > path.stat().st_size:
+            members = archive.infolist()
+        size = sum(member.file_size for member in members)
+        if size > path.stat().st_size or any(m.compress_type for m in members):
             raise ValueError("it is compressed")
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored)

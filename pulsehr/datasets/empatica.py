@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -43,16 +42,19 @@ BLOCK_BYTES = 1 << 20
 #: Clocks of two sensors that differ by less (s) are one.
 SAME_INSTANT = 1e-3
 
-#: What reading damaged bytes raises, of gzip, zip and their methods of compression.
+#: What reading damaged bytes raises, of gzip and zip.
 DAMAGED = (
     OSError,
     EOFError,
     zlib.error,
-    LZMAError,
     zipfile.BadZipFile,
     NotImplementedError,
     RuntimeError,
 )
+
+#: How files in a zip may be compressed: of other methods, `zipfile` unpacks a block whole,
+#: however large it becomes.
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 #: Opens a file of an export.
 Opener = Callable[[], IO[bytes]]
@@ -153,6 +155,11 @@ def _in_zip(path: Path, archive: zipfile.ZipFile) -> Iterator[tuple[PurePosixPat
             raise ValueError(
                 f"{WHO}: {path.name} must hold files within itself, got {info.filename!r}: it "
                 f"does not come from an E4"
+            )
+        if _table_name(name) and info.compress_type not in COMPRESSIONS:
+            raise ValueError(
+                f"{WHO}: {path.name} must hold files as they are or deflated, got "
+                f"{info.filename!r} compressed otherwise: pack it anew"
             )
         yield name, _opener_of_member(archive, info)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import tracemalloc
 import warnings
 import zipfile
 from pathlib import Path
@@ -236,6 +237,21 @@ def test_what_decompresses_without_end_is_bounded(tmp_path, monkeypatch):
     ):
         with pytest.raises(ValueError, match=r"BVP\.csv.* must be of an E4, at most 4 MiB"):
             load_empatica(source)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_would_unpack_a_block_whole_is_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "S7.zip", "w", method) as archive:
+        archive.writestr("BVP.csv", "1495437325.00\n64.0\n" + "0" * (1 << 26))
+        archive.writestr("ACC.csv", acc_text())
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"S7\.zip must hold files as they are or deflated"):
+            load_empatica(tmp_path / "S7.zip")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1e7
 
 
 def test_a_zip_that_lies_about_its_sizes_is_refused(tmp_path):
