@@ -7,7 +7,7 @@ acc_y, acc_z (g; a cell may be empty), and beside it the log of a belt,
 `<subject>_<activity>_belt.csv` with time and heart_rate (bpm). Times are dates such as
 2026-01-31T12:00:00.015625Z. Other columns, units, or a file for each sensor: change `read_folder`,
 as docs/own_recordings.md says. Without FOLDER, synthetic ones are written first: they show how, not
-how well. Takes a few minutes.
+how well. That takes a minute or two.
 
 Needs pandas: pip install "pulsehr[data]"; for the figure "pulsehr[plot]".
 """
@@ -51,6 +51,8 @@ def main(folder=None, offset=0.0, figure=None, n_subjects=6, duration=120, epoch
             return main(made, offset, figure, epochs=epochs)
     data = dataset_from_recordings(read_folder(Path(folder), offset))
     print(data)
+    if len(set(data.groups)) < 2:
+        raise SystemExit("to cross-validate by subject, recordings of two subjects are wanted")
     teacher = PulseTeacherRegressor(max_epochs=epochs, random_state=0, **BRIEF)
     student = DistilledStudentRegressor(teacher, max_epochs=2 * epochs, random_state=0, **BRIEF)
     subjects = GroupKFold(min(3, len(set(data.groups))))

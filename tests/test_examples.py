@@ -81,3 +81,8 @@ def test_a_folder_of_other_tables_says_what_to_change(example, tmp_path):
     (tmp_path / "me_walk.csv").write_text("time,ppg,acc_x,acc_y,acc_z\n2026-01-31,2,0,0,1\n")
     with pytest.raises(SystemExit, match=r"me_walk_belt\.csv is missing"):
         example.main(tmp_path)
+    (tmp_path / "me_walk.csv").unlink()
+    example.write_synthetic(tmp_path, n_subjects=1, duration=96)
+    (tmp_path / "s00_walk.csv").unlink()
+    with pytest.raises(SystemExit, match="recordings of two subjects are wanted"):
+        example.main(tmp_path)
