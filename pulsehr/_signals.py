@@ -94,8 +94,10 @@ def read_only(array: Any, original: Any) -> Any:
 
 def _numbers(who: str, value: Any, dtype: type) -> FloatArray:
     """Convert to numbers; masked samples count as missing."""
-    array = np.ma.filled(value, np.nan) if np.ma.is_masked(value) else np.asarray(value)
+    array = np.asarray(value)
     _check_kind(who, value, array)
+    if np.ma.is_masked(value):
+        array = np.ma.filled(value.astype(np.float64), np.nan)  # integers have no NaN
     with np.errstate(over="ignore"):
         return array.astype(dtype, copy=False)
 
