@@ -9,7 +9,6 @@ cache.
 from __future__ import annotations
 
 import copy
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from train_pretrained import Source
 
 from pulsehr._rows import group_by_recording
+from pulsehr._writing import written_at_once
 from pulsehr.datasets import HeartRateDataset
 from pulsehr.exceptions import InterruptedFitWarning
 
@@ -223,7 +223,8 @@ class Bench:
             prediction = predict(fit["pipeline"])
             std = np.array([]) if prediction.std is None else prediction.std
             arrays = {key: value for key, value in fit.items() if key != "pipeline"}
-            with _renamed(path) as temporary, temporary.open("wb") as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with written_at_once(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, bpm=prediction.bpm, std=std, **arrays)
         with np.load(path) as stored:
             std = stored["std"] if len(stored["std"]) else None
@@ -246,7 +247,8 @@ class Bench:
                 "best_epoch": getattr(pipe[-1], "best_epoch_", 0),
                 **size(pipe[-1]),
             }
-            with _renamed(path) as temporary:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with written_at_once(path) as temporary:
                 joblib.dump(fit, temporary)
         return joblib.load(path)
 
@@ -308,20 +310,3 @@ def size(regressor: Any) -> dict[str, int]:
         network(torch.zeros(shape))
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return {"n_parameters": parameters, "n_macs": counter.get_total_flops() // 2}
-
-
-class _renamed:
-    """Give a file its name once it is complete."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.temporary = path, path.with_suffix(f".{os.getpid()}.part")
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.temporary
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        if kind is None:
-            self.temporary.replace(self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)

@@ -20,7 +20,6 @@ epoch: the run can be stopped by Ctrl-C or killed, and called again.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +31,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from pulsehr import DistilledStudentRegressor, PPGWindower, PulseTeacherRegressor
+from pulsehr._writing import written_at_once
 from pulsehr.datasets import HeartRateDataset, load_ppg_dalia
 from pulsehr.exceptions import InterruptedFitWarning
 from pulsehr.model_selection import FitWithoutValidation, LeaveOneSubjectOut
@@ -72,13 +72,8 @@ def write_weights(path: Path, regressor: Any, fitted: PPGWindower) -> None:
     """Write the weights of a fitted regressor as the published ones, in one step."""
     arrays = {key: values.cpu().numpy() for key, values in regressor.network_.state_dict().items()}
     statistics = dict(zip(STATISTICS, (fitted.mean_, fitted.scale_), strict=True))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as stream:
-            np.savez(stream, **arrays, **statistics)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_at_once(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **arrays, **statistics)
 
 
 def fitted(estimator: Any, **learnt: Any) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import csv
 import struct
 from dataclasses import dataclass
@@ -145,14 +146,24 @@ async def listen(bleak, log, seconds, name):
             f"no heart-rate belt{f' called {name}' if name else ''} in {SEARCH_SECONDS:g} s: wear "
             f"it with moist electrodes, and end what else is connected to it"
         )
-    gone = asyncio.Event()
+    gone, failed = asyncio.Event(), []
+
+    def taken(_, data):
+        try:
+            log(data)
+        except OSError as error:  # raised here it would end nothing
+            failed.append(error)
+            gone.set()
+
     async with bleak.BleakClient(device, disconnected_callback=lambda _: gone.set()) as client:
         print(f"connected to {device.name}")
-        await client.start_notify(MEASUREMENT, lambda _, data: log(data))
+        await client.start_notify(MEASUREMENT, taken)
         try:
             await asyncio.wait_for(gone.wait(), seconds)
         except TimeoutError:
             return
+    if failed:
+        raise SystemExit(f"the log ends here, its last line may be cut: {failed[0]}")
     print("the belt is out of reach: start again, with another file")
 
 
@@ -178,7 +189,8 @@ def main(output, seconds=None, name=""):
             f"service (BlueZ on Linux) and the right to use it"
         ) from error
     finally:
-        file.close()
+        with contextlib.suppress(OSError):  # of a full disk, which was told
+            file.close()
         if log.n_written == 0:
             path.unlink()
     print(f"{log.n_written} lines in {path}, {log.n_left_out} notifications left out")

@@ -63,6 +63,11 @@ class LiveSamples:
         return self._values[start - self._first : max(start, stop) - self._first]
 
     @property
+    def held(self) -> NDArray[np.float32]:
+        """What is settled and not forgotten."""
+        return self._values[: self.front - self._first]
+
+    @property
     def signal(self) -> SensorSignal:
         """What is settled."""
         return SensorSignal(self.name, StoredSignal(self), self.rate, self.missing)
@@ -84,6 +89,8 @@ class LiveSamples:
 
     def place(self, start: int, samples: NDArray[np.float32]) -> int:
         """Put a packet (n_samples, *axes) where it belongs; count what was there already."""
+        if len(samples) == 0:
+            return 0
         stop = start + len(samples)
         self._make_room(stop)
         skipped = min(max(self.front - start, 0), len(samples))

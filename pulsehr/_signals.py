@@ -99,7 +99,10 @@ def _numbers(who: str, value: Any, dtype: type) -> FloatArray:
     if np.ma.is_masked(value):
         array = np.ma.filled(value.astype(np.float64), np.nan)  # integers have no NaN
     with np.errstate(over="ignore"):
-        return array.astype(dtype, copy=False)
+        numbers: FloatArray = array.astype(dtype, copy=False)
+    if not np.ma.is_masked(value):
+        return numbers
+    return np.where(np.ma.getmaskarray(value), dtype(np.nan), numbers)
 
 
 def _warn_of_rounding(who: str, value: Any, signal: Any) -> None:

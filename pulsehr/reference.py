@@ -173,7 +173,8 @@ def with_reference(
         raise ValueError(
             f"{who}: expected a log that covers a window of {window:g} s, got entries at "
             f"{log.times[0] + offset:.1f} to {log.times[-1] + offset:.1f} s (with offset) for a "
-            f"recording of {recording.duration:.1f} s: are times seconds after its start?"
+            f"recording of {recording.duration:.1f} s: are times seconds after its start, and both "
+            f"clocks of one time zone?"
         )
     told = []
     if log.n_implausible:
@@ -265,6 +266,7 @@ def estimate_lag(
     seen = np.asarray((estimator or _spectral(readings[:1], window)).predict(readings), dtype=float)
     usable = np.isfinite(truth).all(axis=0) & np.isfinite(seen)
     if usable.sum() < MIN_READINGS:
+        _check_apart(who, log, recording)
         raise ValueError(
             f"{who}: expected at least {MIN_READINGS} readings that the log covers at all lags up "
             f"to {max_lag:g} s, got {int(usable.sum())}: lower max_lag, or take a longer recording"
@@ -356,6 +358,16 @@ class _Log:
         sums = np.concatenate([[0.0], np.cumsum(self.values)])
         mean = (sums[j] - sums[i]) / (j - i)
         return np.where(covered, 60 / mean if self.rr else mean, np.nan)
+
+
+def _check_apart(who: str, log: _Log, recording: Recording) -> None:
+    """Refuse a log of another time, such as one in milliseconds or since 1970."""
+    if not np.any((log.times >= 0) & (log.times <= recording.duration)):
+        raise ValueError(
+            f"{who}: expected entries of the log within 0 to {recording.duration:.1f} s, got "
+            f"{log.times[0]:.1f} to {log.times[-1]:.1f} s: are times seconds after its start, "
+            f"and both clocks of one time zone?"
+        )
 
 
 def _spectral(readings: Any, window: float) -> Any:

@@ -143,6 +143,7 @@ class HeartRateStream:
                 f"pipeline's windows, got {self.window:g}: pass window={self._cutting.window:g}"
             )
         self._n_done = 0  # readings that were given or left out
+        self._unchecked = True  # the unit of the acceleration
         self._ready: list[HeartRate] = []  # what an interrupted push could not return
         self._last: list[HeartRate] | None = None
         self._lock = RLock()
@@ -156,7 +157,9 @@ class HeartRateStream:
     ) -> list[HeartRate]:
         """Take samples, and give the heart rates for which all is there now.
 
-        A call that raises takes nothing, and the stream goes on.
+        A call that refuses its arguments takes nothing. One that the pipeline, or Ctrl-C, ends has
+        taken its samples: the next, of further samples or none, gives the heart rates. Either way
+        the stream goes on.
 
         Parameters
         ----------
@@ -221,7 +224,7 @@ class HeartRateStream:
                     if max(ends) - sensor.front / sensor.rate > MAX_END_DIFFERENCE:
                         sensor.give_up(int(np.floor(max(ends) * sensor.rate)))
                 self._last = self._answer(self._n_in_recording())
-            return self._last
+            return list(self._last)
 
     def recording(self) -> Recording:
         """Return the finished recording.
@@ -324,9 +327,10 @@ class HeartRateStream:
         )
 
     def _forget(self) -> None:
-        """Let go of samples before the window, and its settling, of the next reading."""
+        """Let go of what lies before the window, and its settling, of the next reading."""
         cutting = self._cutting
-        past = (cutting.n_times + cutting._settling_samples()) / cutting.sampling_rate
+        seen = (cutting.n_times + cutting._settling_samples()) / cutting.sampling_rate
+        past = max(seen, self.window)  # in which no sample may be missing
         start = self.window + self.stride * self._n_done - past
         for sensor in self._sensors.values():
             taps = _taps_ahead(sensor.rate, cutting.sampling_rate)
@@ -339,17 +343,17 @@ class HeartRateStream:
             instants = self.window + self.stride * np.arange(self._n_done, last)
             self._ready += self._predicted(instants)
             self._n_done = last
-            if not self.keep:
-                self._forget()
+        if not self.keep:
+            self._forget()
         given, self._ready = self._ready, []
         return given
 
     def _predicted(self, instants: NDArray[np.floating]) -> list[HeartRate]:
         recording = self._so_far()
-        self._check_units(recording)
         instants = instants[~recording.over_gap(instants, window=self.window)]
         if len(instants) == 0:
             return []
+        self._check_units(recording)
         readings = [Reading(recording, float(instant)) for instant in instants]
         return [HeartRate(*answer) for answer in self._estimator(readings)]
 
@@ -370,8 +374,10 @@ class HeartRateStream:
         return recording
 
     def _check_units(self, recording: Recording) -> None:
-        if self._n_done == 0 and recording.acc is not None:
-            acc: Any = recording.acc[:]
+        """Warn once, at the first heart rate, by the acceleration that is there."""
+        unchecked, self._unchecked = self._unchecked, False
+        if unchecked and "acc" in self._sensors:
+            acc = self._sensors["acc"].held
             recording._warn_of_units(acc[~np.isnan(acc).any(axis=1)])
 
 

@@ -13,6 +13,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from pulsehr import Recording
 
@@ -20,6 +21,10 @@ from pulsehr import Recording
 collect_ignore = ["fuzz_readers.py"]
 
 torch.set_num_threads(1)
+
+# the same examples in every run: what fails, fails for whoever tries it next
+settings.register_profile("pulsehr", derandomize=True, deadline=None, database=None)
+settings.load_profile("pulsehr")
 
 # a run in the background inherits that Ctrl-C is ignored, which tests press
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -177,19 +177,6 @@ def test_a_fit_that_was_cut_short_is_not_kept(bench, monkeypatch):
     assert list(bench.cache.iterdir()) == []
 
 
-def test_a_file_is_there_only_when_it_is_complete(tmp_path):
-    path = tmp_path / "some" / "result.npz"
-
-    def write_half():
-        with folds._renamed(path) as temporary:
-            temporary.write_text("half")
-            raise KeyboardInterrupt("enough")
-
-    with pytest.raises(KeyboardInterrupt, match="enough"):
-        write_half()
-    assert list(path.parent.iterdir()) == []
-
-
 def test_a_wave_holds_each_fold_once_and_teachers_come_first(bench, data):
     split = first_split(data)
     names = ["taught", "peak", "teacher"]

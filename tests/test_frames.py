@@ -31,7 +31,7 @@ def expected(frame):
     return frame["ppg"].to_numpy(np.float32), frame[list(ACC)].to_numpy(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n=st.integers(40, 700),
     rate=st.sampled_from([25.0, 32.0, 50.0, 64.0, 100.0, 125.0, 128.0, 256.0, 29.97, 51.2]),
@@ -49,7 +49,7 @@ def test_a_regular_table_is_the_recording_of_its_columns(n, rate, start):
     assert report.start == pytest.approx(start, abs=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n=st.integers(100, 700),
     rate=st.sampled_from([25.0, 64.0, 100.0]),
@@ -67,7 +67,7 @@ def test_lost_rows_are_missing_samples_and_nothing_else_changes(n, rate, lost):
     assert report.ppg.n_missing == len(lost)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), n=st.integers(40, 400))
 def test_shuffled_rows_give_the_same_recording(seed, n):
     frame = table(n)
@@ -77,7 +77,7 @@ def test_shuffled_rows_give_the_same_recording(seed, n):
     assert np.array_equal(one.acc, other.acc)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore::pulsehr.exceptions.RepairedDataWarning")
 def test_every_sample_is_where_it_was_measured_whatever_the_stamps(data):
@@ -289,7 +289,9 @@ def test_acceleration_has_the_unit_that_is_named(unit, factor):
 def test_acceleration_that_is_far_from_one_g_is_told():
     with pytest.warns(RepairedDataWarning, match=r"median length of 0\.1 g.*in 'm/s\^2', and with"):
         Recording.from_frame(table(640, 64.0), acc_unit="m/s^2")
-    with pytest.warns(UserWarning, match="divide m/s"):
+    with pytest.warns(
+        UserWarning, match=r"divide m/s\^2 by 9.81.* or tell from_frame their acc_un"
+    ):
         Recording.from_frame(table(640, 64.0).mul({"time": 1, "ppg": 1} | dict.fromkeys(ACC, 9.8)))
 
 
@@ -353,6 +355,10 @@ TIMES = np.arange(640) / 64
     ("frame", "options", "message"),
     [
         (changed().drop(columns="ppg"), {}, "expected a column 'ppg', got ['time', 'acc_x'"),
+        (changed().drop(columns="ppg"), {}, "'acc_y', 'acc_z']: name it with ppg="),
+        (changed().drop(columns="acc_y"), {}, "a column 'acc_y', got ['time', 'ppg', 'acc_x',"),
+        (changed().drop(columns="acc_y"), {}, "or take acc=None"),
+        (changed(), {"acc_frame": {"t": TIMES}}, "pass their own table as acc_frame="),
         (changed().drop(columns="time"), {}, "expected time stamps in a column 'time'"),
         (changed(), {"time_unit": "min"}, "time_unit must be one of ['s', 'ms', 'us', 'ns']"),
         (changed(), {"acc_unit": "ms2"}, "acc_unit must be one of ['g', 'mg', 'm/s^2'] or the"),

@@ -57,6 +57,14 @@ def test_masked_samples_are_missing():
     assert recording.gaps == (Gap("ppg", 7, 8),)
 
 
+def test_masked_counts_are_missing():
+    counts = (1000 * PPG).astype(np.int32)
+    masked = np.ma.masked_array(counts, np.arange(len(PPG)) // 64 == 7)
+    recording = Recording(ppg=masked, ppg_rate=64)
+    assert recording.gaps == (Gap("ppg", 7.0, 8.0),)
+    np.testing.assert_array_equal(recording.ppg[: 7 * 64], counts[: 7 * 64])
+
+
 @pytest.mark.parametrize("block", [1, 63, 64, 1000])
 def test_gaps_are_found_whole_whatever_is_checked_at_a_time(block, monkeypatch, tmp_path):
     monkeypatch.setattr(_signals, "BLOCK_SAMPLES", block)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import resource
 import sys
 from datetime import UTC, datetime, timedelta
 from importlib.util import module_from_spec, spec_from_file_location
@@ -138,6 +139,19 @@ def test_a_belt_is_logged_until_it_leaves(monkeypatch, tmp_path, capsys):
     assert "connected to Belt 1" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"belt\.csv is there already"):
         belt.main(tmp_path / "belt.csv")
+
+
+def test_a_full_disk_ends_the_log_and_what_was_written_stays(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "bleak", bleak_with(["00 48"] * 20))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+    try:
+        with pytest.raises(SystemExit, match=r"the log ends here, .* cut: .*File too large"):
+            belt.main(tmp_path / "belt.csv")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    lines = (tmp_path / "belt.csv").read_text().splitlines()
+    assert [line.split(",")[1:] for line in lines[1:-1]] == [["72", ""]] * 4
 
 
 def failing_search(error):

@@ -30,7 +30,7 @@ import wesad_files
 LOOK_AHEAD = 5
 
 #: The same examples each time.
-modest = settings(deadline=None, derandomize=True, max_examples=25, database=None)
+modest = settings(max_examples=25)
 
 #: Rates (Hz) of sensors: watches, data sets, odd ones.
 RATES = st.sampled_from([20.0, 25.0, 32.0, 50.0, 64.0, 100.0, 125.0, 256.0, 400.0]) | st.floats(

@@ -104,7 +104,7 @@ def packets(draw, n_samples, rate):
     ],
     ids=["default", "bandpass", "without filter", "reflect"],
 )
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_packets_in_any_order_give_what_the_recording_gives(data, parameters, rates):
     ppg, acc = samples(40, *rates)
@@ -249,6 +249,25 @@ def test_hours_cost_no_memory_and_not_a_bit():
     assert np.max(sizes) <= 4096
     recording = Recording(ppg=ppg, ppg_rate=rates[0], acc=acc, acc_rate=rates[1])
     assert_same(given_rates, predicted(pipe, recording, stride=29.9))
+
+
+def test_memory_does_not_grow_with_the_seconds_between_heart_rates():
+    ppg, acc = samples()
+    stream = HeartRateStream(pipeline(), 64, 32, stride=7200.0)
+    for _ in range(60):
+        stream.push(ppg=ppg, acc=acc)
+    assert max(len(sensor._state) for sensor in stream._sensors.values()) <= 8192
+
+
+def test_a_gap_is_known_for_as_long_as_readings_may_lie_over_it():
+    """As long as `window` says, where that is longer than the windows of the pipeline."""
+    ppg, acc = samples()
+    ppg[64 * 20 : 64 * 21] = np.nan
+    pipe = pipeline(window=4.0)
+    stream = HeartRateStream(pipe, 64, 32, stride=0.5, window=12.0)
+    recording = Recording(ppg=ppg, ppg_rate=64, acc=acc, acc_rate=32)
+    expected = predicted(pipe, recording, stride=0.5, window=12.0)
+    assert_same(pushed(stream, ppg, acc), expected)
 
 
 def test_a_hole_is_waited_for_and_then_missing():
@@ -461,6 +480,16 @@ def test_wrong_units_warn_once_as_in_a_recording():
     assert len(caught) == 1
 
 
+def test_units_are_looked_at_where_there_are_samples():
+    ppg, acc = samples()
+    acc[: 32 * 20] = np.nan
+    stream = HeartRateStream(pipeline(), 64, 32, max_delay=1.0)
+    with pytest.warns(UserWarning, match="expected about 1 g at a wrist") as caught:
+        rates = pushed(stream, ppg, 9.81 * acc, packet=2.0)
+    assert len(caught) == 1
+    assert rates[0].instant == 28.0
+
+
 def test_recording_needs_all_samples_and_the_end():
     ppg, acc = samples(20)
     stream = HeartRateStream(pipeline(), 64, 32)
@@ -479,10 +508,19 @@ def test_after_the_end_nothing_is_taken_and_the_last_heart_rates_stay():
     with HeartRateStream(pipeline(), 64, 32) as stream:
         stream.push(ppg=ppg, acc=acc)
     assert [rate.instant for rate in stream.finish()] == [20.0]
-    assert stream.finish() == stream.finish()
+    stream.finish().clear()
+    assert [rate.instant for rate in stream.finish()] == [20.0]
     with pytest.raises(ValueError, match=r"push after finish\(\): begin another stream"):
         stream.push(ppg=ppg)
     assert HeartRateStream(pipeline(), 64, 32).finish() == []
+
+
+def test_a_packet_of_no_sample_changes_nothing():
+    ppg, acc = samples()
+    stream = HeartRateStream(pipeline(), 64, 32)
+    assert stream.push(ppg=[], ppg_start=3000) == []
+    recording = Recording(ppg=ppg, ppg_rate=64, acc=acc, acc_rate=32)
+    assert_same(pushed(stream, ppg, acc), predicted(stream.pipe, recording))
 
 
 def test_an_error_within_the_block_ends_nothing():

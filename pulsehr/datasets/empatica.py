@@ -105,7 +105,8 @@ def load_empatica(
 
     Notes
     -----
-    Time runs from the later of the two starts, as the first lines of the files tell them. A
+    Time runs from the later of the two starts, as the first lines of ``BVP.csv`` and ``ACC.csv``
+    tell them (seconds since 1970): take it from the times of a belt for `with_reference`. A
     zip file is never unpacked to disk, and at most 256 MiB are read of a file, however it is
     compressed.
 
@@ -126,6 +127,11 @@ def load_empatica(
         return _recording(files, subject or Path(path, session).resolve().name)
     if not path.is_file():
         raise ValueError(f"{WHO}: folder_or_zip must be a folder or a zip file, got {str(path)!r}")
+    if _table_name(PurePosixPath(path.name)):
+        raise ValueError(
+            f"{WHO}: folder_or_zip must be a zip file or the folder of {path.name}, got the file "
+            f"{str(path)!r}"
+        )
     with _damage_named(path.name), zipfile.ZipFile(path) as archive:
         _, files = _one_session(path, _in_zip(path, archive))
         return _recording(files, subject or path.stem)

@@ -78,6 +78,12 @@ def test_zip_compressed_files_and_folder_give_the_same_recording(tmp_path, insid
         np.testing.assert_array_equal(recording.acc, (ACC / 64).astype(np.float32))
 
 
+def test_a_file_of_the_folder_is_no_export(tmp_path):
+    folder = write(tmp_path / "S7", tables())
+    with pytest.raises(ValueError, match=r"a zip file or the folder of BVP\.csv, got the"):
+        load_empatica(folder / "BVP.csv")
+
+
 def test_lines_that_end_as_on_windows_are_read(tmp_path):
     files = {name: text.replace("\n", "\r\n") for name, text in tables().items()}
     recording = load_empatica(write(tmp_path, files), subject="me")

@@ -314,6 +314,23 @@ def test_a_sensor_cannot_be_ahead_by_more_than_can_be_counted(compiled):
     assert c.skip("acc", 1) == OK
 
 
+@pytest.mark.parametrize("sensor", ["ppg", "acc"])
+def test_after_all_that_can_be_skipped_at_once_pushes_wait(sensor, compiled):
+    c = compiled(
+        front_of(window=1.0), ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
+    )
+    c.init()
+    assert c.skip(sensor, 2**31 - 1) == OK
+    before = c.memory.copy()
+    push, sample = (c.push_ppg, 1) if sensor == "ppg" else (c.push_acc, (1, 2, 3))
+    assert [push(sample), c.skip(sensor, 1), c.skip(sensor, 2**31 - 1)] == [AHEAD] * 3
+    np.testing.assert_array_equal(c.memory, before)
+    other = "acc" if sensor == "ppg" else "ppg"
+    assert c.skip(other, 2**31 - 1) == READY
+    assert c.heart_rate() == GAP
+    assert push(sample) == OK
+
+
 def test_no_place_for_rows_that_await_samples_is_refused(compiled):
     c = compiled(front_of(window=1.0, factors=(2, 1)))
     c.init()

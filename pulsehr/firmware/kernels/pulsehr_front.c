@@ -269,11 +269,16 @@ static int pulsehr_take(pulsehr_state *state, const int32_t *ppg, const int16_t 
 #else
     const int32_t acc_complete = acc != NULL ? 1 : 0;
 #endif
-    const int32_t lead = state->lead + ppg_complete - acc_complete;
+    const int32_t step = ppg_complete - acc_complete;
 
-    if ((ppg != NULL && lead > PULSEHR_SLACK) || (acc != NULL && lead < -PULSEHR_SLACK)) {
+    /* the step is not added before, as the lead may be of INT32_MAX rows that were skipped */
+    if ((ppg != NULL && state->lead > PULSEHR_SLACK - step) ||
+        (acc != NULL && state->lead < -PULSEHR_SLACK - step)) {
         return PULSEHR_ERROR_AHEAD;
     }
+
+    const int32_t lead = state->lead + step;
+
     /* rows are complete up to the sensor that is behind */
     const int32_t rows = acc_complete + (lead < 0 ? lead : 0) - (state->lead < 0 ? state->lead : 0);
 
