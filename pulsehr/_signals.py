@@ -96,6 +96,8 @@ def _numbers(who: str, value: Any, dtype: type) -> FloatArray:
     """Convert to numbers; masked samples count as missing."""
     array = np.asarray(value)
     _check_kind(who, value, array)
+    if np.ma.is_masked(value):
+        array = np.ma.filled(value.astype(np.float64), np.nan)  # integers have no NaN
     with np.errstate(over="ignore"):
         numbers: FloatArray = array.astype(dtype, copy=False)
     if not np.ma.is_masked(value):
