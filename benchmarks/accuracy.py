@@ -30,6 +30,7 @@ import numpy as np
 from accuracy_configurations import CONFIGURATIONS, GAINS
 from accuracy_folds import SPLITS, Bench, Finished, Prediction, Settings, Split
 from accuracy_peers import PeerMissingError
+from accuracy_sources import load_sources
 from accuracy_table import (
     Row,
     abstention_table,
@@ -43,6 +44,7 @@ from accuracy_table import (
 )
 from accuracy_variants import AS_FITTED, VARIANTS, Case
 from joblib import Parallel, delayed
+from train_pretrained import Source
 
 from pulsehr.datasets import load_folder
 from pulsehr.exceptions import InterruptedFitWarning
@@ -209,6 +211,7 @@ def arguments() -> argparse.ArgumentParser:
     """Return what the command line takes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", help="folder with the data sets")
+    parser.add_argument("--resting", type=Path, help="folder of E4 exports without labels")
     parser.add_argument("--list", action="store_true", help="name configurations and variants")
     parser.add_argument("--configurations", nargs="+", choices=CONFIGURATIONS, metavar="NAME")
     parser.add_argument(
@@ -240,11 +243,18 @@ def main() -> None:
     if options.folder is None:
         sys.exit("accuracy.py: name the folder with the data sets, or --list")
     data = load_folder(options.folder)
-    bench = Bench(data, CONFIGURATIONS, options.cache, options.every)
     asked = [AS_FITTED, *(v for v in VARIANTS if v != AS_FITTED and v in options.variants)]
     if "all" in options.variants:
         asked = list(VARIANTS)
-    names = options.configurations or list(CONFIGURATIONS)
+    names = options.configurations or [
+        name for name, recipe in CONFIGURATIONS.items() if options.resting or not recipe.sources
+    ]
+    sources: Mapping[str, Sequence[Source]] = {}
+    if any(CONFIGURATIONS[name].sources for name in names):
+        if options.resting is None:
+            sys.exit("accuracy.py: what trains on unlabelled recordings needs --resting E4_FOLDER")
+        sources = load_sources(options.folder, options.resting, data)
+    bench = Bench(data, CONFIGURATIONS, options.cache, options.every, sources)
     splits = {split: list(SPLITS[split](data)) for split in options.split}
     settings = [
         Settings(seed, options.epochs, options.teacher_epochs, options.batch_size)

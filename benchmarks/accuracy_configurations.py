@@ -10,6 +10,7 @@ from typing import Any
 
 from accuracy_folds import Configuration, Settings
 from accuracy_peers import MiniRocketRegressor, NeuroKitRegressor
+from accuracy_sources import ALL_CHANNELS, AS_SHIPPED, UNLABELLED
 from numpy.typing import NDArray
 from pretrained_recipes import STUDENT, TEACHER, WINDOW
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -114,6 +115,16 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "student distilled, feature": Configuration(
         lambda settings: new_student(settings, relation="feature"), teacher="teacher"
     ),
+    "student distilled, unlabelled": Configuration(
+        lambda settings: new_student(settings, relation="none"),
+        teacher="teacher",
+        sources=UNLABELLED,
+    ),
+    "student, as shipped": Configuration(new_student, sources=AS_SHIPPED),
+    "student, all channels": Configuration(new_student, sources=ALL_CHANNELS),
+    "paper student, all channels": Configuration(
+        lambda settings: new_student(settings, network="paper"), sources=ALL_CHANNELS
+    ),
     "student, PPG alone": Configuration(
         lambda settings: without_acceleration(new_student(settings))
     ),
@@ -134,6 +145,13 @@ GAINS: list[tuple[str, str]] = [
     ("student distilled", "student"),
     ("student distilled, distance+angle", "student"),
     ("student distilled, feature", "student"),
+    ("student distilled, distance+angle", "student distilled"),
+    ("student distilled, feature", "student distilled"),
+    ("student distilled, unlabelled", "student"),
+    ("student distilled, unlabelled", "student distilled"),
+    ("student, as shipped", "student"),
+    ("student, all channels", "student"),
+    ("student, all channels", "paper student, all channels"),
     ("student distilled", "paper student distilled"),
     ("student distilled", "paper teacher"),
     ("teacher", "paper teacher"),

@@ -11,8 +11,8 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import joblib
 import numpy as np
 import torch
+from accuracy_sources import Training, training
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
@@ -27,6 +28,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 from torch.utils.flop_counter import FlopCounterMode
+from train_pretrained import Source
 
 from pulsehr._rows import group_by_recording
 from pulsehr._writing import written_at_once
@@ -50,10 +52,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Configuration:
-    """A recipe: how to make the pipeline, and whose network of the same fold teaches it."""
+    """A recipe: how to make the pipeline, whose network of the same fold teaches it, what trains.
+
+    `sources` is a key of the bench's, None for the first channel of the training subjects alone.
+    """
 
     make: Callable[[Settings], Pipeline]
     teacher: str | None = None
+    sources: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,17 +139,28 @@ class Bench:
         Folder of what is finished.
     every : int, default=1
         Train on every so many readings of a recording; all readings of the test subjects test.
+    sources : mapping of str to sequence of Source, default={}
+        What trains instead of all that, in configurations that name it.
     """
 
     data: HeartRateDataset
     configurations: Mapping[str, Configuration]
     cache: Path
     every: int = 1
+    sources: Mapping[str, Sequence[Source]] = field(default_factory=dict)
 
     @cached_property
     def recordings(self) -> str:
         """Digest of all samples and labels."""
         return str(joblib.hash(self.data.recordings))
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Digests of all samples and labels of the sources."""
+        return {
+            name: str(joblib.hash([(s.X, s.y, s.subjects, s.labelled) for s in sources]))
+            for name, sources in self.sources.items()
+        }
 
     def training_rows(self, split: Split) -> Rows:
         """List every so many rows of each recording, in order of time."""
@@ -164,6 +181,8 @@ class Bench:
         parts = [repr(described(pipe)), self.recordings, self.every, split.train, split.test]
         if teacher:
             parts.append(self.key(teacher, settings, split))
+        if sources := self.configurations[name].sources:
+            parts.append(self.digests[sources])
         seeded = any(part.endswith("random_state") for part in pipe.get_params())
         seed = f"-seed{settings.seed}" if seeded else ""
         slug = name.replace(",", "").replace(" ", "_")
@@ -234,7 +253,7 @@ class Bench:
         return joblib.load(path)
 
     def _fit(self, name: str, settings: Settings, split: Split) -> Pipeline:
-        pipe = self.unfitted(name, settings)
+        pipe, teacher = self.unfitted(name, settings), None
         taught_by = self.configurations[name].teacher
         if taught_by:
             # the teacher of the same fold, so no test subject leaks
@@ -245,14 +264,22 @@ class Bench:
                     f"before the network, got {pipe[:-1]} and {teacher[:-1]}"
                 )
             pipe[-1].set_params(teacher=FrozenEstimator(teacher[-1]))
-        rows = self.training_rows(split)
+        rows = self._training(name, split, pipe[-1], teacher)
         groups = {}
         if has_fit_parameter(pipe[-1], "groups"):
-            groups = {f"{pipe.steps[-1][0]}__groups": self.data.groups[rows]}
+            groups = {f"{pipe.steps[-1][0]}__groups": rows.groups}
         with warnings.catch_warnings():
             # a fit that Ctrl-C cut short must not be taken for a finished one
             warnings.simplefilter("error", InterruptedFitWarning)
-            return pipe.fit([self.data.X[row] for row in rows], self.data.y[rows], **groups)
+            return pipe.fit(rows.X, rows.y, **groups)
+
+    def _training(self, name: str, split: Split, regressor: Any, teacher: Any) -> Training:
+        if sources := self.configurations[name].sources:
+            return training(self.sources[sources], self.data, split.train, regressor, teacher)
+        rows = self.training_rows(split)
+        return Training(
+            [self.data.X[row] for row in rows], self.data.y[rows], self.data.groups[rows]
+        )
 
 
 def described(estimator: Any) -> Any:

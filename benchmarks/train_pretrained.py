@@ -8,8 +8,8 @@ subject, synthetic recordings and, if asked for, the clear seconds of E4 recordi
 (`resting_recordings.py`); the labelled ones also slower and faster. Fits teacher and student of
 `pretrained_recipes.py` on all of them and writes ``teacher.npz`` and ``student.npz``. Whole
 labelled subjects are held out for early stopping and for the calibration of the std, never
-synthetic ones nor those without labels. There is no test subject here: `accuracy.py` measures the
-same recipe on folds by subject.
+synthetic ones nor those without labels; their slower and faster copies train, which the model card
+tells. There is no test subject here: `accuracy.py` measures the same recipe on folds by subject.
 """
 
 from __future__ import annotations

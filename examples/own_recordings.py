@@ -5,8 +5,9 @@
 FOLDER holds a table per recording, `<subject>_<activity>.csv` with the columns time, ppg, acc_x,
 acc_y, acc_z (g; a cell may be empty), and beside it the log of a belt,
 `<subject>_<activity>_belt.csv` with time and heart_rate (bpm). Times are dates such as
-2026-01-31T12:00:00.015625Z. Without FOLDER, synthetic ones are written first: they show how, not
-how well.
+2026-01-31T12:00:00.015625Z. Other columns, units, or a file for each sensor: change `read_folder`,
+as docs/own_recordings.md says. Without FOLDER, synthetic ones are written first: they show how, not
+how well. That takes a minute or two.
 
 Needs pandas: pip install "pulsehr[data]"; for the figure "pulsehr[plot]".
 """
@@ -38,6 +39,9 @@ from pulsehr.reference import estimate_lag, with_reference
 #: Enough to see it learn in a minute; docs/accuracy.md says what a real training takes.
 BRIEF = {"batch_size": 32, "lr": 2e-3, "verbose": 0}
 
+#: Columns of the tables.
+SAMPLES, BELT = ("time", "ppg", "acc_x", "acc_y", "acc_z"), ("time", "heart_rate")
+
 
 def main(folder=None, offset=0.0, figure=None, n_subjects=6, duration=120, epochs=8):
     """Read the folder, cross-validate, print the errors in bpm and return those of the student."""
@@ -47,18 +51,16 @@ def main(folder=None, offset=0.0, figure=None, n_subjects=6, duration=120, epoch
             return main(made, offset, figure, epochs=epochs)
     data = dataset_from_recordings(read_folder(Path(folder), offset))
     print(data)
+    if len(set(data.groups)) < 2:
+        raise SystemExit("to cross-validate by subject, recordings of two subjects are wanted")
     teacher = PulseTeacherRegressor(max_epochs=epochs, random_state=0, **BRIEF)
     student = DistilledStudentRegressor(teacher, max_epochs=2 * epochs, random_state=0, **BRIEF)
     subjects = GroupKFold(min(3, len(set(data.groups))))
-    predicted = {
-        name: cross_val_predict(
-            make_pipeline(PPGWindower(), regressor), data.X, data.y, groups=data.groups, cv=subjects
-        )
-        for name, regressor in {
-            "spectrum": MotionAwareSpectralRegressor(),
-            "student": student,
-        }.items()
-    }
+    predicted = {}
+    for name, regressor in {"spectrum": MotionAwareSpectralRegressor(), "student": student}.items():
+        print(f"{name}: {subjects.n_splits} folds ...", flush=True)
+        pipe = make_pipeline(PPGWindower(), regressor)
+        predicted[name] = cross_val_predict(pipe, data.X, data.y, groups=data.groups, cv=subjects)
     # has not seen these people; but it has learnt from synthetic ones made alike
     predicted["pretrained"] = load_pretrained("student").predict(data.X)
     errors = {
@@ -84,7 +86,8 @@ def read_folder(folder, offset):
         if file.stem.endswith("_belt"):
             continue
         subject, _, activity = file.stem.partition("_")
-        frame, belt = _read(file), _read(file.with_name(f"{file.stem}_belt.csv"))
+        frame = _read(file, SAMPLES)
+        belt = _read(file.with_name(f"{file.stem}_belt.csv"), BELT)
         recording, report = read_frame(
             frame, subject=subject, name=file.stem, activity=[activity], activity_times=[0]
         )
@@ -101,8 +104,15 @@ def read_folder(folder, offset):
     return recordings
 
 
-def _read(file):
+def _read(file, columns):
+    if not file.exists():
+        raise SystemExit(f"{file} is missing: the log of a belt belongs beside each recording")
     frame = pd.read_csv(file)
+    if not set(columns) <= set(frame.columns):
+        raise SystemExit(
+            f"{file}: expected the columns {', '.join(columns)}, got {', '.join(frame.columns)}: "
+            f"rename them, or change read_folder in this example (see docs/own_recordings.md)"
+        )
     frame["time"] = pd.to_datetime(frame["time"], format="ISO8601", utc=True)
     return frame
 

@@ -37,7 +37,7 @@ class Stamps:
         return "durations" if self.values.dtype.kind == "m" else "numbers"
 
 
-def numbers(who: str, frame: Any, names: Sequence[str]) -> NDArray[np.float64]:
+def numbers(who: str, frame: Any, names: Sequence[str], *, mend: str = "") -> NDArray[np.float64]:
     """Return numeric columns of a table.
 
     Parameters
@@ -48,6 +48,8 @@ def numbers(who: str, frame: Any, names: Sequence[str]) -> NDArray[np.float64]:
         The table.
     names : sequence of str
         Its columns.
+    mend : str, default=""
+        What to do if one is not there, for its error.
 
     Returns
     -------
@@ -62,7 +64,7 @@ def numbers(who: str, frame: Any, names: Sequence[str]) -> NDArray[np.float64]:
         If one is not numeric, or there are no columns.
     """
     table = _table(who, frame, names)
-    columns = [_numeric(who, name, _column(who, table, name)) for name in names]
+    columns = [_numeric(who, name, _column(who, table, name, mend)) for name in names]
     if len({len(column) for column in columns}) > 1:
         lengths = ", ".join(f"{n!r} {len(c)}" for n, c in zip(names, columns, strict=True))
         raise ValueError(f"{who}: expected columns of equal length, got {lengths}")
@@ -212,10 +214,11 @@ def _listed(names: list[str]) -> str:
     return str(names[:MAX_NAMES])[:-1] + (", ...]" if len(names) > MAX_NAMES else "]")
 
 
-def _column(who: str, table: Any, name: str) -> Any:
+def _column(who: str, table: Any, name: str, mend: str = "") -> Any:
     names = _names(table)
     if name not in names:
-        raise ValueError(f"{who}: expected a column {name!r}, got {_listed(names)}")
+        advice = f": {mend}" if mend else ""
+        raise ValueError(f"{who}: expected a column {name!r}, got {_listed(names)}{advice}")
     return table[name]
 
 

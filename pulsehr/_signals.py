@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +13,9 @@ from pulsehr._stored import StoredSignal, stored
 
 FloatArray: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 Signal: TypeAlias = FloatArray | StoredSignal
+
+#: Rounding beyond this share of what a signal varies by is told.
+MAX_ROUNDING = 0.005
 
 #: Samples that are checked at a time: bounds the memory for signals on disk.
 BLOCK_SAMPLES = 1 << 18
@@ -59,6 +63,8 @@ def valid_signal(who: str, value: Any, ndim: int) -> tuple[Signal, Runs, NDArray
     if len(array) == 0:
         raise ValueError(f"{who} must not be empty")
     missing, some = _check_samples(who, array)
+    if on_disk is None:
+        _warn_of_rounding(who, value, array)
     return (array if on_disk is not None else read_only(array, value)), missing, some
 
 
@@ -90,11 +96,31 @@ def _numbers(who: str, value: Any, dtype: type) -> FloatArray:
     """Convert to numbers; masked samples count as missing."""
     array = np.asarray(value)
     _check_kind(who, value, array)
+    if np.ma.is_masked(value):
+        array = np.ma.filled(value.astype(np.float64), np.nan)  # integers have no NaN
     with np.errstate(over="ignore"):
         numbers: FloatArray = array.astype(dtype, copy=False)
     if not np.ma.is_masked(value):
         return numbers
     return np.where(np.ma.getmaskarray(value), dtype(np.nan), numbers)
+
+
+def _warn_of_rounding(who: str, value: Any, signal: Any) -> None:
+    """Warn if float32 rounds away what varies of a signal with a large offset."""
+    original = np.asarray(value)
+    if np.can_cast(original.dtype, np.float32):
+        return
+    original = original.T if original.shape != signal.shape else original
+    step = max(1, len(signal) // 10_000)
+    kept = np.asarray(signal[::step], np.float64)
+    lost = float(np.nanmax(np.abs(np.asarray(original[::step], np.float64) - kept)))
+    spread = float(np.nanmin(np.ptp(np.nanquantile(kept, [0.05, 0.95], axis=0), axis=0)))
+    if lost > MAX_ROUNDING * spread > 0:
+        warnings.warn(
+            f"{who} is kept as float32, which rounds its values by up to {lost:.3g} where 90 % of "
+            f"them lie within {spread:.3g}: subtract its offset first",
+            stacklevel=5,
+        )
 
 
 def _check_kind(who: str, value: Any, array: Any) -> None:

@@ -30,7 +30,11 @@ PAUSE = 1.0
 RATE_RANGE = (5.0, 2000.0)
 
 #: Share of steps that may be shorter than half a sample, and longer than `LOST`.
-MAX_SHORT_SHARE, MAX_LONG_SHARE = 0.05, 0.25
+MAX_SHORT_SHARE, MAX_LONG_SHARE = 0.05, 0.2
+
+#: Rows that are out of order and, sorted, nearer than this (in samples) are of two clocks: those of
+#: one that was set back lie at most half a sample from the others.
+HALF = 0.51
 
 #: Samples of the grid per row: with more, a stamp is wrong or a table holds several recordings.
 MAX_SPARSITY = 20
@@ -147,7 +151,7 @@ def sorted_rows(who: str, stamps: NDArray[np.float64], values: NDArray[np.float6
     once = np.concatenate([[True], ~again])[: len(stamps)]
     rows = Rows(stamps[once], values[once], int(again.sum()))
     steps = np.diff(rows.stamps)
-    if not in_order and len(steps) and steps.min() < 0.5 * np.median(steps):
+    if not in_order and len(steps) and steps.min() <= HALF * np.median(steps):
         raise ValueError(
             f"{who}: expected time stamps in order, or of rows that were shuffled, got stamps out "
             f"of order that are {steps.min() * 1e3:.3g} ms apart when sorted: the clock was set "
@@ -194,7 +198,9 @@ def pace_of(who: str, stamps: NDArray[np.float64], rate: float | None) -> Pace:
         )
     near = steps[np.abs(steps / step - 1) < 0.5]
     typical = float(near.mean()) if len(near) else step
-    counts = np.concatenate([[0.0], np.cumsum(np.rint(steps / typical))])
+    samples = np.rint(steps / typical)
+    _check_lost(who, steps, samples, rate)
+    counts = np.concatenate([[0.0], np.cumsum(samples)])
     part = np.concatenate([[0], np.cumsum(steps > PAUSE)])
     measured_rate = 1 / _slope(counts, stamps, part)
     _check_rate(who, measured_rate, rate)
@@ -262,12 +268,18 @@ def _check_steps(who: str, steps: NDArray[np.float64], step: float, rate: float 
             f"stamps those of packets, is the rate wrong, or was the clock set back? With samples "
             f"at a constant rate and none lost, take time=None and the rate"
         )
-    long = float(np.mean(steps > LOST * step))
+
+
+def _check_lost(
+    who: str, steps: NDArray[np.float64], samples: NDArray[np.float64], rate: float | None
+) -> None:
+    """Raise if so many steps are of several samples that these may be rounded stamps."""
+    long = float(np.mean(samples > 1))
     if rate is None and long > MAX_LONG_SHARE:
         raise ValueError(
-            f"{who}: expected one sampling rate, got a median step of {step * 1e3:.4g} ms but "
-            f"{long:.0%} of the steps longer than {LOST} of it: are the stamps those of packets? "
-            f"If that many samples were lost, give the rate"
+            f"{who}: expected one sampling rate, got a median step of {np.median(steps) * 1e3:.4g} "
+            f"ms but {long:.0%} of the steps longer than {LOST} of it: are the stamps those of "
+            f"packets, or rounded too much? If that many samples were lost, give the rate"
         )
 
 

@@ -28,6 +28,8 @@ TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 #: Shares of a signal, missing or interpolated, and relative clock drift that are warned of.
 MAX_QUIET_SHARE, MAX_QUIET_DRIFT = 0.01, 1e-3
 
+#: What to do about a table without acceleration.
+ACC_MEND = "name the three with acc=, pass their own table as acc_frame=, or take acc=None"
 #: A wrist feels about 1 g; less than this median (g) is another unit, or freed of gravity.
 MIN_MEDIAN_ACC = 0.3
 
@@ -97,9 +99,9 @@ class FrameReport:
     Parameters
     ----------
     start : float or numpy.datetime64 or None
-        Time stamp of the recording's second 0: in seconds, in UTC (or as naive as the column
-        was) for dates, None without time stamps. What lies between it and a stamp of a belt
-        is the second of the recording.
+        Time stamp of the recording's second 0: in seconds, whatever `time_unit` was, or, of
+        dates, in UTC (or as naive as the column was); None without time stamps. What lies
+        between it and a stamp of a belt is the second of the recording.
     ppg : SensorReport
         Of the PPG.
     acc : SensorReport or None
@@ -192,7 +194,8 @@ def read_frame(
     RepairedDataWarning
         If more than 1 % of a signal is missing or interpolated because its stamps are
         irregular, rows came twice, a rate differs from that of the stamps by more than
-        0.1 %, or the acceleration does not look as if it were in `acc_unit`.
+        0.1 %, or the acceleration is far shorter than gravity. Of one that is far longer,
+        such as m/s^2 taken for g, `Recording` warns (``UserWarning``).
 
     Notes
     -----
@@ -228,11 +231,11 @@ def read_frame(
     if acc_frame is not None and acc is None:
         raise ValueError(f"{WHO}: acc must name the columns of acc_frame, got None")
     ppg_stamps = None if time is None else stamps_of(WHO, frame, time)
-    ppg_values = numbers(WHO, frame, [ppg])
+    ppg_values = numbers(WHO, frame, [ppg], mend="name it with ppg=")
     acc_stamps, acc_values = ppg_stamps, None
     if names:
         table = frame if acc_frame is None else acc_frame
-        acc_values = numbers(WHO, table, names)
+        acc_values = numbers(WHO, table, names, mend=ACC_MEND)
         if acc_frame is not None or acc_time is not None:
             acc_stamps = _acc_stamps(table, time, acc_time)
     if ppg_stamps is None:

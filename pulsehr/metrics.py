@@ -187,4 +187,11 @@ def _errors(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
     errors = np.abs(np.asarray(y_true, dtype=np.float64) - np.asarray(y_pred, dtype=np.float64))
     if errors.ndim != 1 or len(errors) == 0:
         raise ValueError(f"metrics: expected 1-D, non-empty heart rates, got shape {errors.shape}")
+    unknown = np.isnan(errors)
+    if unknown.any():
+        raise ValueError(
+            f"metrics: expected heart rates, got NaN in {int(unknown.sum())} of {len(errors)} "
+            f"rows, the first row {int(np.argmax(unknown))}: leave out readings over gaps, as "
+            f"recording.readings() does"
+        )
     return errors

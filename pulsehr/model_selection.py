@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from pulsehr._rows import readings_in
 from pulsehr._splitting import first_split
@@ -283,6 +283,7 @@ def _subjects(splitter: Any, X: Any, groups: Any) -> NDArray[Any]:
             raise ValueError(f"{who}: groups must name the subject of each row, got None")
         groups = [reading.subject for reading in readings]
     subjects = column_or_1d(groups)
+    check_consistent_length(X, subjects)
     known = [subject for block in splitter.blocks for subject in block]
     if len(set(known)) < len(known):
         raise ValueError(f"{who}: blocks must name each subject once, got {splitter.blocks!r}")

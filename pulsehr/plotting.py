@@ -154,8 +154,7 @@ class HeartRateDisplay:
             ax.plot(self.instants, self.heart_rate, color="black", zorder=3, label="label")
         for name, values in self.predictions.items():
             if labelled.any():
-                error = np.abs(values - self.heart_rate)[labelled].mean()
-                name = f"{name}, MAE {error:.1f} bpm"
+                name += _judged(np.abs(values - self.heart_rate)[labelled])
             # points: each reading is estimated by itself, a line would join outliers
             ax.plot(self.instants, values, ".", markersize=5, label=name)
         ax.set(xlabel="time (s)", ylabel="heart rate (bpm)")
@@ -290,6 +289,13 @@ class MemoryPlanDisplay:
         )
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def _judged(errors: NDArray[np.float64]) -> str:
+    """Say the mean of errors (n_labels,) in bpm, and how many readings have no heart rate."""
+    unknown = np.isnan(errors)
+    mean = "" if unknown.all() else f", MAE {errors[~unknown].mean():.1f} bpm"
+    return mean + (f", {int(unknown.sum())} of {len(errors)} NaN" if unknown.any() else "")
 
 
 def _values(name: str, values: ArrayLike, n_readings: int) -> NDArray[np.float64]:

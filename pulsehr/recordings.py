@@ -330,7 +330,8 @@ class Recording:
         if median > MAX_MEDIAN_ACC:
             warnings.warn(
                 f"Recording {self.name!r}: acc has a median length of {median:.3g}, expected about "
-                f"1 g at a wrist: divide m/s^2 by 9.81, and counts by the counts per g",
+                f"1 g at a wrist: divide m/s^2 by 9.81, and counts by the counts per g, or tell "
+                f"from_frame their acc_unit",
                 stacklevel=4,
             )
 

@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from pulsehr._signals import finite
 from pulsehr.baselines import MotionAwareSpectralRegressor
+from pulsehr.datasets._ecg import plausible_intervals
 from pulsehr.exceptions import RepairedDataWarning
 from pulsehr.recordings import HEART_RATE_RANGE, Recording, is_number
 from pulsehr.windows import PPGWindower
@@ -138,8 +139,9 @@ def with_reference(
     -----
     RepairedDataWarning
         If entries are no heart rate (20 to 250 bpm; belts without contact log 0) or no
-        interval (0.27 to 1.5 s) and count as not there, or holes in the log cost more than
-        1 % of the labels.
+        interval (0.27 to 1.5 s, and neither a missed nor a false beat by those around, as
+        `pulsehr.datasets.load_wesad` tells them) and count as not there, or holes in the log
+        cost more than 1 % of the labels.
 
     Examples
     --------
@@ -171,7 +173,8 @@ def with_reference(
         raise ValueError(
             f"{who}: expected a log that covers a window of {window:g} s, got entries at "
             f"{log.times[0] + offset:.1f} to {log.times[-1] + offset:.1f} s (with offset) for a "
-            f"recording of {recording.duration:.1f} s: are times seconds after its start?"
+            f"recording of {recording.duration:.1f} s: are times seconds after its start, and both "
+            f"clocks of one time zone?"
         )
     told = []
     if log.n_implausible:
@@ -263,6 +266,7 @@ def estimate_lag(
     seen = np.asarray((estimator or _spectral(readings[:1], window)).predict(readings), dtype=float)
     usable = np.isfinite(truth).all(axis=0) & np.isfinite(seen)
     if usable.sum() < MIN_READINGS:
+        _check_apart(who, log, recording)
         raise ValueError(
             f"{who}: expected at least {MIN_READINGS} readings that the log covers at all lags up "
             f"to {max_lag:g} s, got {int(usable.sum())}: lower max_lag, or take a longer recording"
@@ -323,6 +327,13 @@ class _Log:
                 f"{who}: {name} must lie within {low:g} to {high:g}, got a median of "
                 f"{np.median(values):g}: is it in {unit}?"
             )
+        if rr is not None:
+            plausible &= plausible_intervals(values)
+            if not plausible.any():
+                raise ValueError(
+                    f"{who}: rr must be intervals between successive beats, got none beside which "
+                    f"there is no missed or false beat: is an interval missing every other time?"
+                )
         when, values = when[plausible], values[plausible]
         if rr is not None:
             when = when - values / 2
@@ -347,6 +358,16 @@ class _Log:
         sums = np.concatenate([[0.0], np.cumsum(self.values)])
         mean = (sums[j] - sums[i]) / (j - i)
         return np.where(covered, 60 / mean if self.rr else mean, np.nan)
+
+
+def _check_apart(who: str, log: _Log, recording: Recording) -> None:
+    """Refuse a log of another time, such as one in milliseconds or since 1970."""
+    if not np.any((log.times >= 0) & (log.times <= recording.duration)):
+        raise ValueError(
+            f"{who}: expected entries of the log within 0 to {recording.duration:.1f} s, got "
+            f"{log.times[0]:.1f} to {log.times[-1]:.1f} s: are times seconds after its start, "
+            f"and both clocks of one time zone?"
+        )
 
 
 def _spectral(readings: Any, window: float) -> Any:

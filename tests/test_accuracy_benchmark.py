@@ -240,7 +240,7 @@ def test_every_configuration_can_be_made_and_told_from_the_others():
     for name, configuration in accuracy_configurations.CONFIGURATIONS.items():
         pipe = configuration.make(folds.Settings())
         assert configuration.teacher in {None, *accuracy_configurations.CONFIGURATIONS}
-        made[name] = repr(folds.described(pipe)), configuration.teacher
+        made[name] = repr(folds.described(pipe)), configuration.teacher, configuration.sources
     assert len(set(made.values())) == len(made)
     assert "0x" not in repr(made)
 

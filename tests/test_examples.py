@@ -71,3 +71,18 @@ def test_a_folder_of_csv_files_becomes_an_error_by_subject(example, capsys, tmp_
     assert re.search(rf"^mean of the subjects +\d+\.\d\d +{error:.2f} ", printed, re.MULTILINE)
     assert len(re.findall(r"^s0\d +\d", printed, re.MULTILINE)) == 3
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("example", ["own_recordings"], indirect=True)
+def test_a_folder_of_other_tables_says_what_to_change(example, tmp_path):
+    (tmp_path / "me_walk.csv").write_text("timestamp,green\n1,2\n")
+    with pytest.raises(SystemExit, match=r"me_walk\.csv: expected the columns time, ppg, acc_x,"):
+        example.main(tmp_path)
+    (tmp_path / "me_walk.csv").write_text("time,ppg,acc_x,acc_y,acc_z\n2026-01-31,2,0,0,1\n")
+    with pytest.raises(SystemExit, match=r"me_walk_belt\.csv is missing"):
+        example.main(tmp_path)
+    (tmp_path / "me_walk.csv").unlink()
+    example.write_synthetic(tmp_path, n_subjects=1, duration=96)
+    (tmp_path / "s00_walk.csv").unlink()
+    with pytest.raises(SystemExit, match="recordings of two subjects are wanted"):
+        example.main(tmp_path)

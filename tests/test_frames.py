@@ -192,6 +192,22 @@ def test_stamps_rounded_to_milliseconds_tell_the_true_rate_and_move_no_sample():
     assert report.ppg.jitter < 0.001
 
 
+@pytest.mark.parametrize(("rate", "resolution"), [(80.0, 0.01), (416.0, 1 / 1024), (40.0, 0.02)])
+def test_stamps_rounded_so_much_that_samples_may_be_lost_are_refused(rate, resolution):
+    seconds = np.floor(np.arange(2400) / rate / resolution + 1e-9) * resolution
+    frame = pd.DataFrame({"time": seconds, "ppg": np.sin(np.arange(2400))})
+    with pytest.raises(ValueError, match=r"expected one sampling rate.*or rounded too much"):
+        Recording.from_frame(frame, acc=None)
+
+
+def test_a_clock_set_back_by_half_a_sample_more_is_refused():
+    seconds = np.arange(640) / 64
+    seconds[300:] -= 2.5 / 64
+    frame = pd.DataFrame({"time": seconds, "ppg": np.sin(seconds)})
+    with pytest.raises(ValueError, match="the clock was set back"):
+        Recording.from_frame(frame, acc=None)
+
+
 def test_a_clock_of_its_own_is_measured_not_rounded_away():
     frame = table(64 * 600, 63.9213, acc=False)
     recording = Recording.from_frame(frame, acc=None)
@@ -273,7 +289,9 @@ def test_acceleration_has_the_unit_that_is_named(unit, factor):
 def test_acceleration_that_is_far_from_one_g_is_told():
     with pytest.warns(RepairedDataWarning, match=r"median length of 0\.1 g.*in 'm/s\^2', and with"):
         Recording.from_frame(table(640, 64.0), acc_unit="m/s^2")
-    with pytest.warns(UserWarning, match="divide m/s"):
+    with pytest.warns(
+        UserWarning, match=r"divide m/s\^2 by 9.81.* or tell from_frame their acc_un"
+    ):
         Recording.from_frame(table(640, 64.0).mul({"time": 1, "ppg": 1} | dict.fromkeys(ACC, 9.8)))
 
 
@@ -337,6 +355,10 @@ TIMES = np.arange(640) / 64
     ("frame", "options", "message"),
     [
         (changed().drop(columns="ppg"), {}, "expected a column 'ppg', got ['time', 'acc_x'"),
+        (changed().drop(columns="ppg"), {}, "'acc_y', 'acc_z']: name it with ppg="),
+        (changed().drop(columns="acc_y"), {}, "a column 'acc_y', got ['time', 'ppg', 'acc_x',"),
+        (changed().drop(columns="acc_y"), {}, "or take acc=None"),
+        (changed(), {"acc_frame": {"t": TIMES}}, "pass their own table as acc_frame="),
         (changed().drop(columns="time"), {}, "expected time stamps in a column 'time'"),
         (changed(), {"time_unit": "min"}, "time_unit must be one of ['s', 'ms', 'us', 'ns']"),
         (changed(), {"acc_unit": "ms2"}, "acc_unit must be one of ['g', 'mg', 'm/s^2'] or the"),
@@ -359,7 +381,7 @@ TIMES = np.arange(640) / 64
         (
             changed(time=np.arange(640) // 3 * 3 / 64 + np.arange(640) % 3 * 0.001),
             {},
-            "of the steps longer than 1.5 of it: are the stamps those of packets?",
+            "of the steps longer than 1.5 of it: are the stamps those of packets, or rounded",
         ),
         (changed(time=np.where(TIMES < 9, TIMES, 3e8)).iloc[:577], {}, "after 8.98438 s: cut the"),
         (changed(time=np.where(TIMES < 9, TIMES, np.inf)), {}, "got 64 without: drop those rows"),

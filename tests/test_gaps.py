@@ -333,3 +333,11 @@ def test_a_pipeline_leaves_out_gaps_by_default_and_answers_nan_if_told():
         answered = pipe.predict(keep)
     np.testing.assert_array_equal(np.isnan(answered), recording.over_gap(instants(keep)))
     np.testing.assert_array_equal(answered[~np.isnan(answered)], expected)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int64, np.float32])
+def test_masked_samples_of_any_kind_are_missing(kind):
+    ppg = np.ma.masked_equal((np.arange(640) % 7).astype(kind), 3)
+    recording = Recording(ppg=ppg, ppg_rate=64)
+    np.testing.assert_array_equal(np.isnan(recording.ppg), ppg.mask)
+    np.testing.assert_array_equal(recording.ppg[~ppg.mask], ppg.compressed())

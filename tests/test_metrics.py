@@ -74,3 +74,10 @@ def test_recordings_without_a_subject_count_each_by_itself():
 def test_share_within_counts_the_limit_itself():
     assert share_within([60, 60, 60, 60], [65, 55, 65.1, 54.9]) == 0.5
     assert share_within([60, 60], [61, 62], limit=1) == 0.5
+
+
+def test_missing_heart_rates_are_no_wrong_ones():
+    with pytest.raises(ValueError, match=r"got NaN in 1 of 3 rows, the first row 1"):
+        share_within([60, 70, 80], [60, np.nan, 80])
+    with pytest.raises(ValueError, match=r"leave out readings over gaps"):
+        group_mean_absolute_errors([60, 70, 80], [60, np.nan, 80], ["a", "a", "b"])

@@ -578,6 +578,7 @@ def test_the_card_says_what_is_known_and_what_the_user_adds(run):
         "window": "8.0",
         "normalize": "window",
         "bandpass": "null",
+        "antialias": "true",
         "n_channels": "4",
         "n_times": "256",
         "training_windows": "40",

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from pulsehr import Recording
+from pulsehr.datasets import make_recordings
 from pulsehr.firmware.memory import Block
 from pulsehr.plotting import HeartRateDisplay, MemoryPlanDisplay
 
@@ -129,3 +130,14 @@ def test_a_memory_plan_without_matplotlib_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r'MemoryPlanDisplay needs.*"pulsehr\[plot\]"'):
         MemoryPlanDisplay(BLOCKS, ["row in", "conv", "dense"], 600).plot()
+
+
+def test_readings_over_gaps_are_counted_and_do_not_hide_the_error():
+    data = make_recordings(n_subjects=1, duration=60, random_state=0)
+    some, none = data.y + 2, np.full(len(data.y), np.nan)
+    some[3] = np.nan
+    display = HeartRateDisplay.from_predictions(
+        data.X, {"some": some, "none": none}, ax=Figure().subplots()
+    )
+    told = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert told == ["label", "some, MAE 2.0 bpm, 1 of 27 NaN", "none, 27 of 27 NaN"]

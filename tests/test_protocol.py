@@ -186,6 +186,8 @@ def test_subjects_that_are_missing_or_unknown_are_named(data):
         next(cv.split(data.X))
     with pytest.raises(ValueError, match="groups must name the subject of each row, got None"):
         next(cv.split([1, 2]))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        next(LeaveOneSubjectOut(BLOCKS).split(data.X, groups=data.groups[:-1]))
     twice = RestOfBlock([["a", "b"], ["b"]])
     with pytest.raises(ValueError, match="blocks must name each subject once"):
         next(twice.split("ab", groups=["a", "b"]))

@@ -188,3 +188,10 @@ def test_lists_of_readings_take_masks_and_rows(recording):
     assert pickle.loads(pickle.dumps(X))[1].instant == X[1].instant
     with pytest.raises(IndexError, match="boolean index"):
         X[np.ones(3, dtype=bool)]
+
+
+def test_a_large_offset_that_float32_cannot_carry_is_told():
+    pulse = np.round(200 * np.sin(np.arange(640) / 5)).astype(np.int64)
+    Recording(ppg=pulse + 10_000_000, ppg_rate=64)
+    with pytest.warns(UserWarning, match="ppg is kept as float32, which rounds .*: subtract its"):
+        Recording(ppg=pulse + (1 << 31), ppg_rate=64)

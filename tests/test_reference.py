@@ -52,7 +52,7 @@ def test_shifting_the_log_and_the_offset_the_other_way_changes_nothing(offset, w
 
 
 def test_intervals_count_by_their_middle_as_beats_per_time(bare):
-    rr = np.where(np.arange(60) % 2, 0.5, 1.0)
+    rr = np.where(np.arange(60) % 2, 0.65, 0.85)
     beats = np.cumsum(rr)
     labelled = with_reference(bare, beats, rr=rr, stride=8.0)
     for end, bpm in zip(labelled.heart_rate_times, labelled.heart_rate, strict=True):
@@ -60,6 +60,18 @@ def test_intervals_count_by_their_middle_as_beats_per_time(bare):
         inside = (middle > end - 8) & (middle <= end)
         assert bpm == pytest.approx(60 * inside.sum() / rr[inside].sum())
     assert labelled.heart_rate == pytest.approx(80, abs=3)
+
+
+def test_missed_beats_are_no_slow_heart():
+    rng = np.random.default_rng(0)
+    beats = np.cumsum(rng.normal(0.6, 0.02, size=480))
+    walk = Recording(ppg=np.sin(np.arange(64 * 280) / 8), ppg_rate=64, name="walk")
+    true = with_reference(walk, beats[1:], rr=np.diff(beats))
+    seen = np.delete(beats, rng.choice(np.arange(1, 479), 30, replace=False))
+    with pytest.warns(RepairedDataWarning, match="entries of the log are implausible"):
+        labelled = with_reference(walk, seen[1:], rr=np.diff(seen))
+    truth = true.heart_rate[np.isin(true.heart_rate_times, labelled.heart_rate_times)]
+    assert np.abs(labelled.heart_rate - truth).max() < 1.5
 
 
 def test_a_hole_in_the_log_leaves_out_the_labels_over_it(bare):
@@ -90,7 +102,8 @@ def test_a_belt_without_contact_is_a_hole_not_a_heart_rate_of_zero(bare):
         ((SECONDS[::-1], SECONDS + 60), {}, "times must increase, got 30 before 29 s at index 0"),
         ((SECONDS,), {"rr": np.full(31, 820.0)}, "got a median of 820: is it in seconds (belts"),
         ((SECONDS, np.full(31, 1.3)), {}, "got a median of 1.3: is it in bpm?"),
-        ((SECONDS + 1e9, SECONDS + 60), {}, "are times seconds after its start?"),
+        ((SECONDS,), {"rr": np.where(SECONDS % 2, 0.4, 1.0)}, "got none beside which there is no"),
+        ((SECONDS + 1e9, SECONDS + 60), {}, "are times seconds after its start, and"),
         ((SECONDS, SECONDS + 60), {"window": 0}, "window must be > 0 s, got 0"),
         ((SECONDS, SECONDS + 60), {"offset": np.nan}, "offset must be a finite number of seconds"),
     ],
@@ -151,6 +164,12 @@ def test_a_steady_heart_tells_no_lag_and_the_interval_says_so():
         Recording(ppg=ppg, ppg_rate=32), belt, 72 + rng.normal(scale=0.5, size=300)
     )
     assert estimate.interval[1] - estimate.interval[0] > 8
+
+
+@pytest.mark.parametrize("start", [1.7e9, 1.7e12, 3600.0, -7200.0])
+def test_a_log_of_another_time_than_the_recording_is_told_apart_from_a_short_one(changing, start):
+    with pytest.raises(ValueError, match=r"within 0 to 300.0 s, got .* after its start, and both"):
+        estimate_lag(changing, changing.heart_rate_times + start, changing.heart_rate)
 
 
 def test_too_short_a_log_for_the_lags_is_an_error(changing):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsehr._version import __version__
 from pulsehr._writing import written_at_once
 
 Arrays = dict[str, NDArray[Any]]
@@ -33,8 +34,9 @@ def through_cache(
 ) -> Arrays:
     """Return what `read` makes of a source, from the cache if that was read before.
 
-    A file in the cache counts if it is whole and the source is the one that it was read from:
-    of the same size, time of change, and bytes in 64 pieces from beginning to end. It is
+    A file in the cache counts if it is whole, this version of pulsehr wrote it, and the source is
+    the one that it was read from: of the same size, time of change, and bytes in 64 pieces from
+    beginning to end. It is
     written under another name and then renamed, so that a crash, a full disk or another process
     never leaves half of one. Nothing in it is ever run.
 
@@ -76,9 +78,10 @@ def through_cache(
 
 
 def _fingerprint(source: Path) -> bytes:
-    """Digest size, time of change and pieces of a file."""
+    """Digest this version, and size, time of change and pieces of a file."""
     status = source.stat()
-    digest = hashlib.blake2b(f"{status.st_size} {status.st_mtime_ns}".encode(), digest_size=32)
+    told = f"{__version__} {status.st_size} {status.st_mtime_ns}"
+    digest = hashlib.blake2b(told.encode(), digest_size=32)
     with source.open("rb") as stream:
         for k in range(PIECES):
             start = k * max(status.st_size - PIECE_BYTES, 0) // (PIECES - 1)
@@ -91,8 +94,9 @@ def _stored(who: str, path: Path) -> Arrays | None:
     """Return the arrays of a file in the cache; None if there is none, or not a whole one."""
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > path.stat().st_size:
+            members = archive.infolist()
+        size = sum(member.file_size for member in members)
+        if size > path.stat().st_size or any(m.compress_type for m in members):
             raise ValueError("it is compressed")
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored)

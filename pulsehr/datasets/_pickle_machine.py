@@ -27,8 +27,11 @@ MAX_TEXT = 1 << 16
 #: A file of arrays has hundreds of instructions; so many take a fraction of a second.
 MAX_INSTRUCTIONS = 100_000
 
-#: Bytes of instructions and short texts altogether.
+#: Bytes of instructions and short texts altogether, and of what is made of them again.
 MAX_SHORT_BYTES = 1 << 26
+
+#: Bytes that a dict takes for each of its keys.
+ITEM_BYTES = 100
 
 
 class Instructions:
@@ -81,9 +84,21 @@ class Instructions:
         self._count(line)
         return line[:-1]
 
+    def call(self, called: Global, args: tuple[Any, ...]) -> Any:
+        """Call what a name stands for; what it can make of its arguments counts like a text."""
+        for arg in args:
+            if isinstance(arg, (str, bytes)):
+                self._count_bytes(len(arg))
+            elif isinstance(arg, (list, tuple, dict)):
+                self._count_bytes(ITEM_BYTES * len(arg))
+        return called.call(*args)
+
     def _count(self, data: bytes) -> None:
         self.count += len(data) == 1
-        self.n_bytes += len(data)
+        self._count_bytes(len(data))
+
+    def _count_bytes(self, n_bytes: int) -> None:
+        self.n_bytes += n_bytes
         # an argument of one byte counts as an instruction as well
         if self.count > 2 * MAX_INSTRUCTIONS or self.n_bytes > MAX_SHORT_BYTES:
             raise RefusedError(
@@ -115,7 +130,7 @@ class ArrayUnpickler(_Machine):
         called = self.stack[-1]
         if not (isinstance(called, Global) and isinstance(args, tuple)):
             raise RefusedError(f"a call of {named(called)}")
-        self.stack[-1] = called.call(*args)
+        self.stack[-1] = self.instructions.call(called, args)
 
     def load_build(self) -> None:
         """Give an array or a dtype its state."""

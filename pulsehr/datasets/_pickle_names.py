@@ -18,6 +18,9 @@ _DTYPES = re.compile(r"[?]|[biufc](1|2|4|8|16)|[SU]\d{1,6}|O[48]?")
 
 _KEYS = (str, bytes, int, float, type(None))
 
+#: Larger numbers as keys are refused: Python hashes many of them alike.
+MAX_KEY = 1 << 60
+
 
 class RefusedError(Exception):
     """The file asks for something that arrays and plain containers do not need."""
@@ -75,6 +78,8 @@ class PlainDtype:
         _, order, subdtype, names, fields = state[:5]
         if subdtype is not None or names is not None or fields is not None:
             raise RefusedError("an array with fields")
+        if order not in ("<", ">", "=", "|", b"<", b">", b"=", b"|"):
+            raise ValueError("the byte order of a dtype is none")
         self.order = as_text(order)
 
     def dtype(self) -> np.dtype[Any]:
@@ -181,3 +186,5 @@ def check_keys(keys: Sequence[Any]) -> None:
     for key in keys:
         if not isinstance(key, _KEYS):
             raise RefusedError(f"{named(key)} as the key of a dict")
+        if isinstance(key, int) and abs(key) >= MAX_KEY:
+            raise RefusedError("a number beyond 60 bits as the key of a dict")

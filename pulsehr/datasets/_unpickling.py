@@ -109,6 +109,7 @@ class _Kept:
         return value
 
     def _dict(self, value: dict[Any, Any], place: tuple[str, ...], depth: int) -> Any:
+        self.count += len(value)  # keys that are not wanted take time, too
         places = [(key, (*place, str(key))) for key in value]
         return {
             key: self.plain(value[key], inner, depth + 1)

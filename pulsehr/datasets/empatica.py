@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -43,16 +42,19 @@ BLOCK_BYTES = 1 << 20
 #: Clocks of two sensors that differ by less (s) are one.
 SAME_INSTANT = 1e-3
 
-#: What reading damaged bytes raises, of gzip, zip and their methods of compression.
+#: What reading damaged bytes raises, of gzip and zip.
 DAMAGED = (
     OSError,
     EOFError,
     zlib.error,
-    LZMAError,
     zipfile.BadZipFile,
     NotImplementedError,
     RuntimeError,
 )
+
+#: How files in a zip may be compressed: of other methods, `zipfile` unpacks a block whole,
+#: however large it becomes.
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 #: Opens a file of an export.
 Opener = Callable[[], IO[bytes]]
@@ -103,7 +105,8 @@ def load_empatica(
 
     Notes
     -----
-    Time runs from the later of the two starts, as the first lines of the files tell them. A
+    Time runs from the later of the two starts, as the first lines of ``BVP.csv`` and ``ACC.csv``
+    tell them (seconds since 1970): take it from the times of a belt for `with_reference`. A
     zip file is never unpacked to disk, and at most 256 MiB are read of a file, however it is
     compressed.
 
@@ -124,6 +127,11 @@ def load_empatica(
         return _recording(files, subject or Path(path, session).resolve().name)
     if not path.is_file():
         raise ValueError(f"{WHO}: folder_or_zip must be a folder or a zip file, got {str(path)!r}")
+    if _table_name(PurePosixPath(path.name)):
+        raise ValueError(
+            f"{WHO}: folder_or_zip must be a zip file or the folder of {path.name}, got the file "
+            f"{str(path)!r}"
+        )
     with _damage_named(path.name), zipfile.ZipFile(path) as archive:
         _, files = _one_session(path, _in_zip(path, archive))
         return _recording(files, subject or path.stem)
@@ -147,6 +155,11 @@ def _in_zip(path: Path, archive: zipfile.ZipFile) -> Iterator[tuple[PurePosixPat
             raise ValueError(
                 f"{WHO}: {path.name} must hold files within itself, got {info.filename!r}: it "
                 f"does not come from an E4"
+            )
+        if _table_name(name) and info.compress_type not in COMPRESSIONS:
+            raise ValueError(
+                f"{WHO}: {path.name} must hold files as they are or deflated, got "
+                f"{info.filename!r} compressed otherwise: pack it anew"
             )
         yield name, _opener_of_member(archive, info)
 

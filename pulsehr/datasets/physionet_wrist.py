@@ -43,7 +43,11 @@ GRAVITY, MEDIAN_RANGE = 9.80665, (0.5, 2.0)
 #: Bytes of a sample by the storage format of WFDB, of those that are read.
 SAMPLE_BYTES = {"80": 1.0, "212": 1.5, "16": 2.0, "61": 2.0, "160": 2.0, "24": 3.0, "32": 4.0}
 
-#: Larger files (bytes) are none of this data set, whose records last minutes.
+#: Rates (Hz) beyond these are none of this data set, whose signals have 256.
+RATE_RANGE = (50.0, 2000.0)
+
+#: Larger files (bytes) are none of this data set, whose records last minutes; nor are several
+#: signal files that are larger together.
 MAX_BYTES = {".hea": 1 << 16, ".dat": 1 << 25, ".atr": 1 << 20}
 
 #: A signal file lies beside its header: a plain name leads nowhere else.
@@ -183,10 +187,11 @@ def _check_header(header: Path, record: Any, channels: list[str]) -> None:
     missing = [channel for channel in channels if channel not in names]
     if missing or not hasattr(record, "file_name"):  # a record of several segments has none
         raise ValueError(f"{WHO}: {header.name} must have the channels {channels}, got {names}")
-    if not (record.fs and 0 < record.fs < np.inf and record.sig_len):
+    low, high = RATE_RANGE
+    if not (record.fs and low <= record.fs <= high and record.sig_len):
         raise ValueError(
-            f"{WHO}: {header.name} must tell a rate and a number of samples, got {record.fs} Hz "
-            f"and {record.sig_len}"
+            f"{WHO}: {header.name} must tell a rate, {low:g} to {high:g} Hz, and a number of "
+            f"samples, got {record.fs} Hz and {record.sig_len}"
         )
     needed: dict[str, float] = {}
     for channel, file in enumerate(record.file_name):
@@ -203,6 +208,11 @@ def _check_header(header: Path, record: Any, channels: list[str]) -> None:
                 f"{list(SAMPLE_BYTES)}, from the start on, got {per_frame} in format {fmt}"
             )
         needed[file] = needed.get(file, 0.0) + record.sig_len * SAMPLE_BYTES[fmt]
+    if sum(needed.values()) > MAX_BYTES[".dat"]:
+        raise ValueError(
+            f"{WHO}: {header.name} must tell of signals of at most {MAX_BYTES['.dat']} bytes, got "
+            f"{sum(needed.values()):.0f}"
+        )
     for file, n_bytes in needed.items():
         size = _check_size(header.with_name(file))
         if size < int(n_bytes):

@@ -28,6 +28,10 @@ from pulsehr.tracking import NOISE, SHARE
 #: Samples of a window beyond which sums could leave 64 bits.
 MAX_TIMES = (1 << 15) - 1
 
+#: Rates whose ratio to the windows' is so near to a whole number are multiples; such as differ by
+#: less than the share `DRIFT` are most likely those of sensors by a clock that is a little off.
+SAME_RATE, DRIFT = 1e-6, 1e-3
+
 #: Longest time (s) from one heart rate to the next.
 MAX_STRIDE = 3600.0
 
@@ -269,13 +273,25 @@ def _check_decimation(windower: Any, *rates: float | None) -> None:
 
 def _sensor(name: str, rate: float | None, target_rate: float, step: float | None) -> Sensor:
     rate = target_rate if rate is None else float(rate)
+    _check_drift(name, rate, target_rate)
     factor = _whole(name, rate / target_rate, f"{rate:g} Hz", f"{target_rate:g} Hz", target_rate)
     return Sensor(rate, step, factor, decimation_taps(factor))
 
 
+def _check_drift(name: str, rate: float, target_rate: float) -> None:
+    """Tell a rate that was measured by another clock from the one that is meant."""
+    nominal = target_rate * round(rate / target_rate) if math.isfinite(rate) else 0.0
+    if SAME_RATE < abs(rate - nominal) / target_rate and abs(rate - nominal) < DRIFT * nominal:
+        raise ValueError(
+            f"to_microcontroller: {name} must be a whole multiple of the windower's "
+            f"{target_rate:g} Hz, got {rate:.9g} Hz: pass {nominal:g}, as the firmware counts "
+            f"samples and knows no other clock"
+        )
+
+
 def _whole(name: str, ratio: float, got: str, unit: str, size: float) -> int:
     """Return a ratio that must be a whole number, one or more."""
-    if not (math.isfinite(ratio) and round(ratio) >= 1 and abs(ratio - round(ratio)) < 1e-6):
+    if not (math.isfinite(ratio) and round(ratio) >= 1 and abs(ratio - round(ratio)) < SAME_RATE):
         near = max(1, round(ratio)) if math.isfinite(ratio) else 1
         raise ValueError(
             f"to_microcontroller: {name} must be a whole multiple of the windower's {unit} (such "

@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsehr.firmware.front import FrontEnd
+from pulsehr.firmware.front import DRIFT, SAME_RATE, FrontEnd
 from pulsehr.firmware.front_filters import ACC_REACH, PPG_REACH
 from pulsehr.recordings import Recording
 
 #: Bits that a PPG in any unit is given.
 PPG_BITS = 16
-
-#: Rates closer than this share are one.
-SAME_RATE = 1e-6
 
 #: Seconds that forgive the rounding of an instant.
 INSTANT_STEP = 1e-6
@@ -110,10 +107,21 @@ def _check_signals(front: FrontEnd, recording: Recording) -> None:
         if abs(rate - sensor.rate) > SAME_RATE * sensor.rate:
             raise ValueError(
                 f"MicrocontrollerModel: the firmware takes {name}={sensor.rate:g} Hz, recording "
-                f"{recording.name!r} has {rate:g} Hz: pass {name}={rate:g} to to_microcontroller, "
-                f"of which the PPGWindower's sampling_rate must be a whole fraction; or export the "
-                f"student alone, and give it windows cut by the pipeline's PPGWindower"
+                f"{recording.name!r} has {rate:.9g} Hz: {_mend(name, sensor.rate, rate)}"
             )
+
+
+def _mend(name: str, expected: float, rate: float) -> str:
+    if abs(rate / expected - 1) < DRIFT:
+        return (
+            f"the firmware counts samples and knows no other clock, so give Recording, or "
+            f"from_frame, {name}={expected:g}"
+        )
+    return (
+        f"pass {name}={rate:g} to to_microcontroller, of which the PPGWindower's sampling_rate "
+        f"must be a whole fraction; or export the student alone, and give it windows cut by the "
+        f"pipeline's PPGWindower"
+    )
 
 
 def _step_of(ppg: NDArray[np.float64]) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_array
 
+from pulsehr._missing_rows import check_missing_rows
 from pulsehr._rows import group_by_recording, readings_in
 from pulsehr._uncertainty import no_std
 from pulsehr.firmware.c_source import TARGETS, network_files
@@ -219,14 +220,15 @@ class MicrocontrollerModel:
         Returns
         -------
         heart_rate : ndarray of shape (n_windows,)
-            In bpm, a multiple of 1/256; NaN for readings over a gap, of which the C says so.
+            In bpm, a multiple of 1/256; NaN for readings over a gap, of which the C says so, and
+            for windows that are NaN throughout.
         std : ndarray of shape (n_windows,)
             Its standard deviation, the same; with ``return_std=True`` only.
 
         Raises
         ------
         ValueError
-            If there is no std to return, windows have the wrong shape or are not finite, a reading
+            If there is no std to return, windows have the wrong shape or some NaN, a reading
             has too little past, or its recording has other rates or channels.
         """
         return self._answers(X, return_std, self._run_windows, self._run_integers)
@@ -317,7 +319,7 @@ class MicrocontrollerModel:
             raise no_std(self)
         readings = readings_in(X)
         if readings is None:
-            outputs = run_windows(self._quantized(X))
+            outputs = self._on_windows(X, run_windows)
         else:
             outputs = self._on_streams(readings, run_stream)
         bpm, *std = np.ascontiguousarray(np.ma.filled(outputs.T / BPM_STEPS, np.nan))
@@ -325,6 +327,17 @@ class MicrocontrollerModel:
 
     def _run_windows(self, windows: NDArray[np.int8]) -> NDArray[np.int32]:
         return run_outputs(self.graph, windows)
+
+    def _on_windows(self, X: Any, run_windows: Callable[..., Any]) -> Any:
+        """Run on the windows that hold samples; mask those that are NaN throughout."""
+        windows = self._windows(X)
+        missing = np.isnan(windows).all(axis=(1, 2))
+        outputs = np.ma.zeros((len(windows), self.graph.n_outputs), dtype=np.int32)
+        outputs[missing] = np.ma.masked
+        if not missing.all():
+            quantized = quantize_windows(windows[~missing], self.graph.input_format)
+            outputs[~missing] = run_windows(quantized)
+        return outputs
 
     def _on_streams(self, readings: Any, run_stream: Callable[..., Any]) -> Any:
         """Run ``run_stream(ppg, acc, ends)`` on each recording; ends increase; mask gaps."""
@@ -360,15 +373,19 @@ class MicrocontrollerModel:
             )
         return self._library
 
-    def _quantized(self, X: Any) -> NDArray[np.int8]:
-        """Validate X and turn it into int8 windows."""
+    def _windows(self, X: Any) -> NDArray[Any]:
+        """Validate windows, of which some may be NaN throughout, and normalise them."""
         shape = self.graph.input_shape
         if self.front is not None:
             X = self.front.transform(X)
-        X = check_array(X, dtype="numeric", allow_nd=True, input_name="X")
+        X = check_array(
+            X, dtype="numeric", ensure_all_finite="allow-nan", allow_nd=True, input_name="X"
+        )
+        check_missing_rows("MicrocontrollerModel", X, True)
         if X.shape[1:] not in (shape, (shape[0] * shape[1],)):
             raise ValueError(
                 f"MicrocontrollerModel: X must hold windows of {shape[0]} channels and {shape[1]} "
                 f"times, (n, {shape[0]}, {shape[1]}) or (n, {shape[0] * shape[1]}), got {X.shape}"
             )
-        return quantize_windows(X.reshape(-1, *shape), self.graph.input_format)
+        windows: NDArray[Any] = X.reshape(-1, *shape)
+        return windows

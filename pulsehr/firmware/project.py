@@ -242,14 +242,14 @@ def _wiring(front: FrontEnd, prefix: str) -> str:
 
 def _skip_calls(front: FrontEnd, prefix: str) -> str:
     """Show how lost samples are skipped, as C."""
-    ends = ("",) if has_common_push(front) else ("_ppg", "_acc")
+    lost = {"": "n"} if has_common_push(front) else {"_ppg": "n_ppg", "_acc": "n_acc"}
     if front.ppg.lookahead == 0 and (front.acc is None or front.acc.lookahead == 0):
-        return "\n".join(f"  estimate({prefix}_skip{end}(&state, n));" for end in ends)
+        return "\n".join(f"  estimate({prefix}_skip{end}(&state, {n}));" for end, n in lost.items())
     note = " /* by itself: a window before the gap may be complete now */"
     return "\n".join(
-        f"  estimate({prefix}_skip{end}(&state, 1));{note if end == ends[0] else ''}\n"
-        f"  estimate({prefix}_skip{end}(&state, n - 1));"
-        for end in ends
+        f"  estimate({prefix}_skip{end}(&state, 1));{'' if end == '_acc' else note}\n"
+        f"  estimate({prefix}_skip{end}(&state, {n} - 1));"
+        for end, n in lost.items()
     )
 
 
@@ -263,8 +263,8 @@ def _two_sensors(front: FrontEnd, prefix: str) -> str:
         f"- Drive both sensors from one clock, or repeat or drop a sample when they part by\n"
         f"  more than {row:.4g} ms.\n"
         f"- Empty FIFOs in turn, {first}at most {SLACK * row:.4g} ms at a time.\n"
-        f"- `{upper}_ERROR_AHEAD`: keep the sample, push the other sensor's, then try it again.\n"
-        f"  If it stays, the other sensor's samples are lost: skip them.\n"
+        f"- `{upper}_ERROR_AHEAD`: keep the sample, or time is shifted; push the other sensor's,\n"
+        f"  then try it again. If it stays, the other sensor's samples are lost: skip them.\n"
     )
 
 

@@ -88,6 +88,14 @@ def test_a_source_that_changed_is_read_again(tmp_path, source, reader, change):
     assert reader.times == 2
 
 
+def test_what_another_version_read_is_read_again(tmp_path, source, reader, monkeypatch):
+    load(tmp_path / "cache", source, reader)
+    monkeypatch.setattr("pulsehr.datasets._cache.__version__", "99.0")
+    load(tmp_path / "cache", source, reader)
+    load(tmp_path / "cache", source, reader)
+    assert reader.times == 2
+
+
 def test_another_source_of_the_same_name_is_read(tmp_path, source, reader):
     load(tmp_path / "cache", source, reader)
     (tmp_path / "other").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import tracemalloc
 import warnings
 import zipfile
 from pathlib import Path
@@ -75,6 +76,12 @@ def test_zip_compressed_files_and_folder_give_the_same_recording(tmp_path, insid
         assert recording.subject == "S7"
         np.testing.assert_array_equal(recording.ppg, PPG.astype(np.float32))
         np.testing.assert_array_equal(recording.acc, (ACC / 64).astype(np.float32))
+
+
+def test_a_file_of_the_folder_is_no_export(tmp_path):
+    folder = write(tmp_path / "S7", tables())
+    with pytest.raises(ValueError, match=r"a zip file or the folder of BVP\.csv, got the"):
+        load_empatica(folder / "BVP.csv")
 
 
 def test_lines_that_end_as_on_windows_are_read(tmp_path):
@@ -230,6 +237,21 @@ def test_what_decompresses_without_end_is_bounded(tmp_path, monkeypatch):
     ):
         with pytest.raises(ValueError, match=r"BVP\.csv.* must be of an E4, at most 4 MiB"):
             load_empatica(source)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_would_unpack_a_block_whole_is_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "S7.zip", "w", method) as archive:
+        archive.writestr("BVP.csv", "1495437325.00\n64.0\n" + "0" * (1 << 26))
+        archive.writestr("ACC.csv", acc_text())
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"S7\.zip must hold files as they are or deflated"):
+            load_empatica(tmp_path / "S7.zip")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1e7
 
 
 def test_a_zip_that_lies_about_its_sizes_is_refused(tmp_path):

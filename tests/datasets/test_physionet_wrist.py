@@ -239,9 +239,11 @@ def edited(text: str, old: str, new: str) -> str:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (" 10240\n", " 99999999999999\n", r"s1_walk\.dat must have the \d+ bytes"),
-        (" 10240\n", " 0\n", "must tell a rate and a number of samples"),
-        (" 256 ", " 0 ", "must tell a rate and a number of samples"),
+        (" 10240\n", " 99999999999999\n", "must tell of signals of at most 33554432 bytes"),
+        (" 10240\n", " 99999\n", r"s1_walk\.dat must have the \d+ bytes"),
+        (" 10240\n", " 0\n", "must tell a rate, 50 to 2000 Hz, and a number of samples"),
+        (" 256 ", " 0 ", "must tell a rate, 50 to 2000 Hz, and a number of samples"),
+        (" 256 ", " 0.01 ", "must tell a rate, 50 to 2000 Hz, and a number of samples"),
         ("s1_walk 11 ", "s1_walk/2 11 ", "s1_walk.hea must"),
         (".dat 16 ", ".dat 16x4 ", "must store one sample at a time"),
         (".dat 16 ", ".dat 16:999999999999 ", "must store one sample at a time"),

@@ -288,6 +288,35 @@ HARMFUL = {
         b"]q\x00" + b"".join(b"](h%ch%ceq%c" % (k, k, k + 1) for k in range(30)) + b".",
         "more than 100000 values",
     ),
+    "a dict made again and again": (
+        b"ccollections\nOrderedDict\nq\x00(]("
+        + b"".join(b"J%sN\x86" % k.to_bytes(4, "little") for k in range(10_000))
+        + b"etq\x01"
+        + b"h\x00h\x01R" * 10_000
+        + b".",
+        "67108864 bytes of them",
+    ),
+    "a text encoded again and again": (
+        b"c_codecs\nencode\nq\x00X\x00\x00\x01\x00"
+        + b"a" * 65_536
+        + text("latin1")
+        + b"\x86q\x01"
+        + b"h\x00h\x01R" * 10_000
+        + b".",
+        "67108864 bytes of them",
+    ),
+    "a byte order that is a long text": (
+        DTYPE % b"f8" + b"(I3\nS'" + b"<" * 60_000 + b"'\nNNNI-1\nI-1\nI0\ntb.",
+        "the byte order of a dtype is none",
+    ),
+    "numbers of one hash as keys": (
+        b"}("
+        + b"".join(
+            b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"N" for k in range(1, 9000)
+        )
+        + b"u.",
+        "beyond 60 bits as the key",
+    ),
     "an endless file": (b"N0" * 150_000 + b".", "more than 100000 instructions"),
     "an array of absurd shape": (
         array(b"(I1000000000000\nt", b"f8", b"S'abc'\n"),
@@ -335,6 +364,15 @@ def test_one_array_in_many_places_is_refused_before_it_fills_memory(read):
     data = pickle.dumps(np.zeros(100_000))[:-1]  # without STOP
     with pytest.raises(ValueError, match="arrays of more bytes than it has"):
         read(b"\x80\x02](" + data[2:] + b"r\xff\xff\x00\x00" + b"j\xff\xff\x00\x00" * 9 + b"e.")
+
+
+def test_keys_that_are_not_wanted_are_counted_each_time_they_are_seen(tmp_path):
+    keys = b"".join(b"J%sN" % k.to_bytes(4, "little") for k in range(20_000))
+    (tmp_path / "S1.pkl").write_bytes(
+        b"}" + text("signal") + b"](}q\x00(" + keys + b"u" + b"h\x00" * 20_000 + b"es."
+    )
+    with pytest.raises(ValueError, match="more than 100000 values"):
+        read_pickle("load_ppg_dalia", tmp_path / "S1.pkl", ["signal/wrist/BVP"])
 
 
 def test_an_empty_file_is_named(read):

@@ -134,6 +134,12 @@ def test_a_rate_that_is_no_multiple_says_which_would_do(name, rate, got):
         design_front(windower(), FORMAT, **{name: rate})
 
 
+@pytest.mark.parametrize(("rate", "nominal"), [(63.9999, 64), (64.04, 64), (127.95, 128)])
+def test_a_rate_by_a_clock_that_is_a_little_off_says_which_is_meant(rate, nominal):
+    with pytest.raises(ValueError, match=rf"32 Hz, got {rate} Hz: pass {nominal}, as the firmware"):
+        design_front(windower(), FORMAT, ppg_rate=rate)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [

@@ -65,6 +65,8 @@ def test_another_rate_says_what_to_pass(mono):
         r"ppg_rate=64 to to_microcontroller",
     ):
         sensor_counts(mono, recording_of(np.arange(640), 64.0))
+    with pytest.raises(ValueError, match=r"so give Recording, or from_frame, ppg_rate=32"):
+        sensor_counts(mono, recording_of(np.arange(640), 32.001))
     front = design_front(windower(window=1.0), FORMAT)
     acc = np.random.default_rng(0).normal(size=(500, 3))
     with pytest.raises(ValueError, match="takes acc_rate=32 Hz, recording 'S1' has 50 Hz"):

@@ -56,6 +56,18 @@ def test_predict_is_close_to_the_student(student, model, windows):
     np.testing.assert_array_equal(got * 256, np.round(got * 256))
 
 
+@pytest.mark.parametrize("flat", [False, True])
+def test_windows_that_are_nan_throughout_are_answered_by_nan(model, windows, compiler, flat):
+    some = windows[:6].copy()
+    some[[1, 4]] = np.nan
+    some = some.reshape(6, -1) if flat else some
+    got = model.predict(some)
+    assert np.flatnonzero(np.isnan(got)).tolist() == [1, 4]
+    np.testing.assert_array_equal(got[[0, 2, 3, 5]], model.predict(windows[[0, 2, 3, 5]]))
+    np.testing.assert_array_equal(model.run_c(some), got)
+    assert np.isnan(model.predict(some[[1, 4]])).all()
+
+
 def test_run_c_equals_predict(model, windows, compiler):
     np.testing.assert_array_equal(model.run_c(windows), model.predict(windows))
 
@@ -109,8 +121,10 @@ def test_other_shapes_are_refused(model, shape):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_samples_that_are_not_finite_are_refused(model, value):
+    windows = np.zeros((1, *SHAPE))
+    windows[0, 1, 3] = value
     with pytest.raises(ValueError, match=r"NaN|infinity"):
-        model.predict(np.full((1, *SHAPE), value))
+        model.predict(windows)
 
 
 def test_no_rows_are_refused(model):

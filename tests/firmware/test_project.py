@@ -119,7 +119,10 @@ def test_the_readme_says_when_the_first_heart_rate_comes(model_of):
 def test_the_readme_says_how_two_sensors_stay_together(model_of):
     two = model_of("paper").files["README.md"]
     assert "Empty FIFOs in turn, the PPG first, at most 250 ms at a time" in two
-    assert "`HR_ERROR_AHEAD`: keep the sample" in two
+    assert "`HR_ERROR_AHEAD`: keep the sample, or time is shifted" in two
+    for skip in ("hr_skip_ppg(&state, n_ppg - 1)", "hr_skip_acc(&state, n_acc"):
+        assert f"estimate({skip}" in two
+    assert "hr_skip(&state, n)" in model_of("one rate").files["README.md"]
     assert "FIFOs" not in model_of("ppg alone").files["README.md"]
 
 
