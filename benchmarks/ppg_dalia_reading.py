@@ -39,6 +39,7 @@ folder, path, cache, way, times = sys.argv[1:]
 from pulsehr.datasets import load_ppg_dalia
 fresh = (f"{cache}_{k}_{time.monotonic_ns()}" for k in itertools.count())
 new = lambda: next(fresh)
+# pickle.load, which is measured beside the loader, leaves its file open
 warnings.simplefilter("ignore", ResourceWarning)
 def kib(name):
     status = pathlib.Path("/proc/self/status").read_text()

@@ -322,7 +322,7 @@ def main() -> None:
     folder = arguments.folder.resolve()
     corpus = folder / "_".join(names)
     write_seeds(names, corpus)
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore")  # what readers tell of damaged files is no finding
     options = [
         f"-max_total_time={arguments.seconds}",
         f"-runs={arguments.runs}",

@@ -36,6 +36,7 @@ from pulsehr._gradients import _Threads
 from pulsehr._plain_files import read_pipeline, write_pipeline
 from pulsehr.datasets import make_recordings
 
+# a fork beside threads is what is tested, and Python warns of it
 pytestmark = pytest.mark.filterwarnings(
     "ignore:This process .* is multi-threaded:DeprecationWarning"
 )

@@ -134,6 +134,7 @@ def _encoded(text: Any, encoding: Any = "latin1") -> Any:
 
 def _made_dict(pairs: Sequence[Sequence[Any]] = ()) -> dict[Any, Any]:
     check_keys([key for key, _ in pairs])
+    # what is no pair raises, as in any damaged file
     return dict(pairs)  # type: ignore[arg-type]
 
 

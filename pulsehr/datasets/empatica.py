@@ -296,6 +296,7 @@ def _read_table(name: str, opener: Opener, n_columns: int) -> NDArray[np.float64
     """Read lines of `n_columns` numbers, block by block and never more than the limits."""
     blocks = [np.zeros((0, n_columns))]
     with _damage_named(name), opener() as file:
+        # a GzipFile reads bytes like any other, which its type does not say
         content: IO[bytes] = gzip.open(file) if name.endswith(".gz") else file  # type: ignore[assignment]
         n_numbers, n_bytes, rest = 0, 0, b""
         while block := content.read(BLOCK_BYTES):

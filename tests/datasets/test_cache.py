@@ -17,6 +17,7 @@ from pulsehr.datasets._cache import through_cache
 
 #: A user who owns nothing.
 NOBODY = 65534
+# a fork beside threads is what is tested, and Python warns of it
 pytestmark = pytest.mark.filterwarnings(
     "ignore:This process .* is multi-threaded:DeprecationWarning"
 )
