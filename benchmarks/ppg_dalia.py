@@ -243,7 +243,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{data}; the paper has 64697 readings")
     subjects = [recording.subject for recording in data.recordings]
     if options.subjects:
+        there = subjects
         subjects = [f"ppg_dalia_{name}" for name in options.subjects]
+        if missing := sorted(set(subjects) - set(there)):
+            raise SystemExit(f"--subjects: expected some of {there}, got {missing}")
     if options.train is not None:
         folder = settings_folder(options.train, data, options)
         try:

@@ -111,6 +111,12 @@ def test_statistics_of_a_fold_are_those_of_the_subjects_that_train(field_study):
     assert scale[0] == pytest.approx(windows.std(dtype=np.float64), rel=1e-6)
 
 
+def test_a_subject_who_is_not_there_is_told(field_study, tmp_path):
+    command = [str(field_study), "--train", str(tmp_path), "--subjects", "S5", "S99"]
+    with pytest.raises(SystemExit, match=r"expected some of .*S15.*, got \['ppg_dalia_S99'\]"):
+        ppg_dalia.main(command)
+
+
 def test_training_writes_weights_goes_on_where_it_stopped_and_prints_the_table(
     field_study, tmp_path, capsys, monkeypatch
 ):
