@@ -238,7 +238,7 @@ def _pulse_comparison() -> Callable[[NDArray[np.float64], float], float]:
         if np.isnan(ppg).any() or np.ptp(ppg) == 0:
             return np.nan
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the same
+            warnings.simplefilter("ignore")  # NeuroKit2, as above
             cleaned = nk.ppg_clean(ppg, sampling_rate=rate)
             peaks = nk.ppg_findpeaks(cleaned, sampling_rate=rate)["PPG_Peaks"]
             if len(peaks) < LEAST_PULSES:

@@ -33,9 +33,6 @@ MAX_NUMBERS, MAX_BYTES = 1 << 25, 1 << 28
 #: Rates (Hz) and starts (s since 1970) beyond these are none.
 MAX_RATE, MAX_START = 1000.0, 1e11
 
-#: Characters of a damaged line that an error shows.
-SHOWN = 120
-
 #: Bytes that are read at a time; a line is never that long.
 BLOCK_BYTES = 1 << 20
 
